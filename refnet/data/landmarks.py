@@ -1,0 +1,161 @@
+"""Landmarks from files, and faces cut out along them.
+
+    read_landmarks("clip.csv")                       →  (n, 68, 2), or (n, 51, 2)
+    crop_aligned(picture, points, size=96)           →  uint8 (3, 96, 96)
+
+Points are (x, y) in pixels, in dlib's order of 68 or its inner 51 (17 to 67); the centre of the first pixel is (0, 0).
+"""
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from refnet.data.samples import DataError
+
+EYES = {68: (slice(36, 42), slice(42, 48)), 51: (slice(19, 25), slice(25, 31))}          # left and right in the picture
+APART, DOWN = 0.32, 0.34      # ours: eye centres 0.32 of the side apart, 0.34 from the top; brows to chin then fit
+FINEST = 16                   # at most 16 × 16 looks at the picture for each pixel of the crop
+
+
+# Files
+
+def read_landmarks(path: str | Path) -> Tensor:
+    """Read the landmarks of one face a row; the suffix says how they are written.
+
+    .csv   OpenFace (x_0 ... x_67, y_0 ... y_67; any other column may stand beside them), or plain: a row a face,
+           x0, y0, x1, y1, ..., with or without a header, with or without a first column of names
+    .pts   300-W, one face; these files count pixels from 1, so 1 is taken off
+    .npy   (n, 68, 2), (68, 2), (n, 51, 2) or (51, 2)
+    →      (n, 68, 2) or (n, 51, 2)   float32; a row of NaN where no face was found (OpenFace's success 0)
+
+    All but .pts are taken to count from 0, as OpenFace does. Raises DataError with the file, the row and what was expected.
+    """
+    path = Path(path)
+    readers = {".csv": _csv, ".txt": _csv, ".pts": _pts, ".npy": _npy}
+    if path.suffix.lower() not in readers:
+        raise DataError(f"{path}: landmarks are read from .csv, .txt, .pts or .npy; found the suffix {path.suffix!r}")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected landmarks, a row a face; check the spelling")
+    points = readers[path.suffix.lower()](path)                                          # (n, 68 or 51, 2)
+    if len(points) == 0:
+        raise DataError(f"{path}: no face in it; expected one row of landmarks or more")
+    lost = ~points.isfinite().flatten(1)                                                 # (n, 136)
+    for row in (lost.any(1) & ~(lost.all(1) & points.isnan().flatten(1).all(1))).nonzero()[:1].flatten().tolist():
+        raise DataError(f"{path}: face {row + 1} has {int(lost[row].sum())} values that are not finite; expected numbers, "
+                        f"or NaN in the whole row where no face was found")
+    return points
+
+
+def _csv(path: Path) -> Tensor:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = [(n, row) for n, row in enumerate(csv.reader(file, skipinitialspace=True), start=1) if any(map(str.strip, row))]
+    if not rows:
+        raise DataError(f"{path}: empty; expected a row of landmarks for each face")
+    head = [cell.strip() for cell in rows[0][1]]
+    width, success = len(head), None
+    if all(_number(cell) for cell in head[1:]) and len(head) > 1:                        # no header
+        names = width % 2                                                                # a first column of names
+        if (width - names) // 2 not in EYES:
+            raise DataError(f"{path}: row {rows[0][0]} has {width} columns; expected 136 or 102 (x0, y0, x1, y1, ... of 68 "
+                            f"or 51 points), or one more with a name in front")
+        order = list(range(names, width))
+    else:
+        rows, where = rows[1:], {name: k for k, name in enumerate(head)}
+        style = next((s for s in ("x_{}", "x{}") if s.format(0) in where), None)
+        n = sum(style.format(k) in where for k in range(68)) if style else 0
+        wanted = [s.format(k) for k in range(n) for s in (style, style.replace("x", "y"))] if style else []
+        missing = [name for name in wanted if name not in where]
+        if n not in EYES or missing:
+            raise DataError(f"{path}: the header names {n} points{f' and lacks {missing[0]}' if missing else ''}; expected "
+                            f"x_0 ... x_67 and y_0 ... y_67 (OpenFace), or x0, y0, ..., x67, y67; 51 points also do")
+        order, success = [where[name] for name in wanted], where.get("success")
+    faces = np.full((len(rows), len(order)), np.nan, dtype=np.float32)
+    for face, (n, row) in zip(faces, rows, strict=True):
+        if len(row) != width:
+            raise DataError(f"{path}: row {n} has {len(row)} columns; expected {width}, as in its first row")
+        try:
+            if success is None or float(row[success]) != 0:
+                face[:] = [float(row[k]) for k in order]
+        except ValueError as e:
+            k = next(k for k in ([] if success is None else [success]) + order if not _number(row[k]))
+            raise DataError(f"{path}: row {n}, column {k + 1} is {row[k]!r}; expected a number") from e
+    return torch.from_numpy(faces).unflatten(1, (-1, 2))                                 # (n, 68, 2)
+
+
+def _number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _pts(path: Path) -> Tensor:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()]
+    if "{" not in lines or "}" not in lines[lines.index("{"):]:
+        raise DataError(f"{path}: no block in braces; expected 'version: 1', 'n_points: 68', '{{', 'x y' on a line for "
+                        f"each point, '}}'")
+    begin = lines.index("{")
+    rows = [line.split() for line in lines[begin + 1:lines.index("}", begin)]]
+    for k, row in enumerate(rows, start=1):
+        if len(row) != 2 or not all(map(_number, row)):
+            raise DataError(f"{path}: point {k} is {' '.join(row)!r}; expected two numbers, x y")
+    if len(rows) not in EYES:
+        raise DataError(f"{path}: {len(rows)} points; expected 68, or the inner 51")
+    return torch.tensor([[[float(x) - 1, float(y) - 1] for x, y in rows]])               # (1, 68, 2)
+
+
+def _npy(path: Path) -> Tensor:
+    try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)           # mapped: a false size asks for no memory
+    except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as e:
+        raise DataError(f"{path}: not a whole .npy file of numbers; write it again with numpy.save") from e
+    if found.dtype.kind not in "fiu" or found.ndim not in (2, 3) or found.shape[-2] not in EYES or found.shape[-1] != 2:
+        raise DataError(f"{path}: holds {found.dtype} {found.shape}; expected numbers (n, 68, 2), (68, 2), (n, 51, 2) or "
+                        f"(51, 2)")
+    points = torch.from_numpy(np.array(found, dtype=np.float32))
+    return points if points.dim() == 3 else points[None]                                 # (n, 68, 2)
+
+
+# The crop
+
+def crop_aligned(picture: Tensor, points: Tensor, size: int) -> Tensor:
+    """Turn the face until its eyes are level, bring it to one scale, and cut it out.
+
+    picture   (3, H, W)         uint8
+    points    (68 or 51, 2)     landmarks in the picture's pixels
+    →         (3, size, size)   uint8; black where the picture ends
+
+    The centre of the left eye comes to x = 0.34, that of the right eye to x = 0.66 of the side, both to y = 0.34 of it.
+    One affine map, sampled bilinearly; where the face shrinks by s, each pixel is the mean of ⌈s⌉ × ⌈s⌉ samples inside it,
+    so that nothing aliases. Raises DataError for points that give no pair of eyes.
+    """
+    if picture.dim() != 3 or len(picture) != 3 or picture.dtype != torch.uint8:
+        raise DataError(f"a picture to crop is uint8 (3, H, W); got {picture.dtype} {tuple(picture.shape)}")
+    if points.dim() != 2 or len(points) not in EYES or points.shape[1] != 2:
+        raise DataError(f"landmarks to crop by are (68, 2) or (51, 2); got {tuple(points.shape)}")
+    left, right = (points[eye].double().mean(0).cpu() + 0.5 for eye in EYES[len(points)])    # (2,) from the corner, so + ½
+    across = right - left                                                                # (2,)
+    apart = float(across.norm())
+    if not 1e-3 < apart < math.inf:
+        raise DataError(f"the eyes lie {apart:g} pixels apart, at {left.tolist()} and {right.tolist()}; expected the "
+                        f"landmarks of a face; was one found in this picture?")
+
+    s = apart / (APART * size)                                             # pixels of the picture for one of the crop
+    fine = min(max(1, math.ceil(s - 1e-6)), FINEST)
+    n = size * fine
+    x = (torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5             # (n,) from the eyes' middle
+    y = x + 0.5 - DOWN                                                     # (n,)
+    a = across / APART                                                     # (2,) the crop's upper side
+    b = torch.stack([-a[1], a[0]])                                         # (2,) its left side, a quarter turn on
+    at = (left + right) / 2 + x[None, :, None] * a + y[:, None, None] * b  # (n, n, 2)
+    H, W = picture.shape[1:]
+    grid = (2 * at / torch.tensor([W, H], dtype=torch.float64) - 1).float().to(picture.device)
+    out = F.grid_sample(picture[None].float(), grid[None], align_corners=False)              # (1, 3, n, n)
+    return F.avg_pool2d(out, fine)[0].round().clamp(0, 255).to(torch.uint8)                  # (3, size, size)

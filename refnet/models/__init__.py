@@ -1,0 +1,12 @@
+"""The papers, one file each, with the same names in the same order."""
+import importlib
+from types import ModuleType
+
+PAPERS = ("arpgnet",)
+
+
+def load(key: str) -> ModuleType:
+    """The file of a paper: load("arpgnet") is refnet.models.arpgnet."""
+    if key not in PAPERS:
+        raise ValueError(f"no paper {key!r}; there are {', '.join(PAPERS)}")
+    return importlib.import_module(f"refnet.models.{key}")

@@ -1,0 +1,72 @@
+"""What a paper reports, all from one table of counts.
+
+Convention: counts[t, p] is the number of samples of class t that were called p. Rows are the truth.
+"""
+import torch
+from torch import Tensor
+
+
+def confusion(target: Tensor, predicted: Tensor, C: int) -> Tensor:
+    """Count how often class t was called p.
+
+    target     (n,)     class codes; −1 is unknown and left out
+    predicted  (n,)     class codes
+    C          number of classes
+    →          (C, C)   int64
+
+    Raises ValueError for a code of C or more, or a prediction below 0.
+    """
+    if len(target) and (max(target.max(), predicted.max()) >= C or target.min() < -1 or predicted.min() < 0):
+        raise ValueError(f"class codes must lie in 0 … {C - 1} (targets: -1 for unknown); got targets "
+                         f"{target.min():d} … {target.max():d}, predictions {predicted.min():d} … {predicted.max():d}")
+    known = target >= 0
+    return torch.bincount(target[known] * C + predicted[known], minlength=C * C).reshape(C, C)   # (C, C)
+
+
+def accuracy(counts: Tensor) -> Tensor:
+    """The share of samples that were called by their own name.
+
+    counts  (C, C)   →   ()   nan for no samples at all
+    """
+    return counts.diagonal().sum() / counts.sum()
+
+
+def f1_per_class(counts: Tensor) -> Tensor:
+    """F1 of every class: 2 TP / (2 TP + FP + FN).
+
+    counts  (C, C)   →   (C,)   0 for a class that was neither there nor called
+    """
+    hit = counts.diagonal()                                                             # (C,)   TP
+    return 2 * hit / (counts.sum(0) + counts.sum(1)).clamp(min=1)                       # 2 TP + FP + FN = row + column
+
+
+def f1_macro(counts: Tensor) -> Tensor:
+    """The mean of the classes' F1, every class alike.
+
+    counts  (C, C)   →   ()
+
+    Classes that stand in neither truth nor prediction are left out of the mean.
+    """
+    there = counts.sum(0) + counts.sum(1) > 0                                           # (C,)
+    return f1_per_class(counts)[there].mean()
+
+
+def recall_per_class(counts: Tensor) -> Tensor:
+    """The share of each class that was found.
+
+    counts  (C, C)   →   (C,)   nan for a class without samples
+    """
+    return counts.diagonal() / counts.sum(1)
+
+
+def expression_score(counts: Tensor) -> Tensor:
+    """The score of the Aff-Wild2 expression challenge.
+
+        arpgnet (10)   M = 0.33 · Acc + 0.67 · F₁
+
+    counts  (C, C)   →   ()
+
+    Reading: Acc is the share of all frames, as in AFEW (§4.1.2), and F₁ the macro mean over the classes, as in the
+    challenge. Neither is defined beside (10). Emotion-GCN prints the same sum with the mean class accuracy as Acc.
+    """
+    return 0.33 * accuracy(counts) + 0.67 * f1_macro(counts)

@@ -1,0 +1,36 @@
+"""How large a network is: parameters, and multiply-adds of one forward pass."""
+from torch import Tensor, nn, no_grad
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def parameters(model: nn.Module) -> tuple[int, int]:
+    """All parameters, and the trainable ones; one that two modules share counts once."""
+    return (sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.parameters() if p.requires_grad))
+
+
+def multiply_adds(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
+    """Multiply-adds of one forward pass in eval mode: "" for the whole, then each top-level module.
+
+    Convolutions and matrix products count, two operations each; additions, normalisations and activations do not.
+    """
+    was = model.training
+    with FlopCounterMode(display=False) as counter, no_grad():
+        model.eval()(*inputs)
+    model.train(was)
+    flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    top = type(model).__name__
+    return {"": counter.get_total_flops() // 2} | {name: flops.get(f"{top}.{name}", 0) // 2 for name, _ in model.named_children()}
+
+
+def report(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
+    """The table that --count prints: a line a top-level module, and the whole."""
+    macs = multiply_adds(model, inputs)
+    rows = [(name, *parameters(child), macs[name]) for name, child in model.named_children()]
+    own = [p for p in model.parameters(recurse=False)]
+    if own:
+        rows.append(("(its own)", sum(p.numel() for p in own), sum(p.numel() for p in own if p.requires_grad), 0))
+    rows.append(("total", *parameters(model), macs[""]))
+    wide = max(len(row[0]) for row in rows)
+    return "\n".join([f"  {'':{wide}}  {'parameters':>13}  {'trainable':>13}  {'multiply-adds':>15}"]
+                     + [f"  {name:{wide}}  {a:13,}  {b:13,}  {m:15,}" for name, a, b, m in rows]
+                     + [f"  for one sample of {', '.join(str(tuple(x.shape[1:])) for x in inputs)}"])

@@ -1,0 +1,192 @@
+"""A run, carried out: data read and proven, folds trained, predictions pooled, scores said."""
+import dataclasses
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refnet import config
+from refnet.data.protocols import Fold
+from refnet.data.samples import Collection, DataError, Drawn, Sample
+from refnet.pictures import PictureError
+from refnet.training import checkpoint, runs
+from refnet.training.batches import Prepared, collate, to_device
+from refnet.training.count import report as size_report
+from refnet.training.distributed import Place
+from refnet.training.job import Job, Stop
+from refnet.training.loop import train
+from refnet.training.predictions import stacked
+from refnet.training.progress import clock
+
+
+def read(job: Job) -> Collection:
+    """Read the job's data set."""
+    return job.paper.DATASETS[job.dataset].read(Path(job.root) if job.root else None, job.cfg)
+
+
+def with_classes(job: Job, found: Collection) -> Job:
+    """The job with the classes that were found, where they are not the settings' own."""
+    if not found.classes or tuple(found.classes) == getattr(job.cfg, "classes", found.classes):
+        return job
+    return job._replace(cfg=dataclasses.replace(job.cfg, classes=tuple(found.classes)),
+                        sources=job.sources | {"classes": f"found in {job.root or 'the drawn faces'}"})
+
+
+def folds_of(job: Job, found: Collection) -> list[Fold]:
+    """The protocol's folds, proven good.
+
+    Raises DataError for a target out of range, a class with nothing to train on, a fold with nothing to report.
+    """
+    prove(found.samples, job.cfg)
+    folds = job.paper.DATASETS[job.dataset].protocol(found.samples, job.options.select, job.options.seed)
+    for fold in folds:
+        if not fold.report:
+            raise DataError(f"fold {fold.id}: no samples of the part `report`; found {len(fold.train)} to train, {len(fold.select)} to select")
+        if len(fold.train) < 2:
+            raise DataError(f"fold {fold.id}: one sample to train on; expected two or more")
+        seen = {s.target.get("expression", -1) for s in fold.train}
+        if seen != {-1} and (absent := [name for k, name in enumerate(job.cfg.classes) if k not in seen]):
+            raise DataError(f"fold {fold.id}: nothing to train on for {', '.join(absent)}, among {len(fold.train)} samples; "
+                            f"expected every one of {', '.join(job.cfg.classes)}; a smaller --select, now {job.options.select}, leaves more")
+    return folds
+
+
+def prove(samples: list[Sample], cfg: Any) -> None:
+    """Look at every target. Raises DataError for the first that is not what it should be."""
+    if not samples:
+        raise DataError("the data set is empty")
+    C = len(getattr(cfg, "classes", ()))
+    for s in samples:
+        if s.target.keys() != samples[0].target.keys():
+            raise DataError(f"sample {s.id}: labelled with {sorted(s.target)}; sample {samples[0].id} with {sorted(samples[0].target)}")
+        if "expression" in s.target and not -1 <= s.target["expression"] < C:
+            raise DataError(f"sample {s.id}: expression {s.target['expression']}; expected 0 to {C - 1}, or -1 for unknown")
+        if "au" in s.target and (len(s.target["au"]) != len(samples[0].target["au"]) or set(s.target["au"]) - {-1, 0, 1}):
+            raise DataError(f"sample {s.id}: action units {s.target['au']}; expected {len(samples[0].target['au'])} of 0, 1, or -1 for unknown")
+        if "va" in s.target and (len(s.target["va"]) != 2 or any(v != v for v in s.target["va"])):
+            raise DataError(f"sample {s.id}: valence and arousal {s.target['va']}; expected two numbers")
+
+
+def describe(job: Job, found: Collection, folds: list[Fold], place: Place) -> str:
+    """What a run says before it trains."""
+    first = folds[0]
+    parts = (f"train {len(first.train)}, select {len(first.select)}, report {len(first.report)}" if len(folds) == 1 else
+             f"{len(folds)} folds ({', '.join(f.id for f in folds[:6])}{', ...' if len(folds) > 6 else ''}), every sample reported once")
+    choice = ("the epoch is chosen on the part `select`" if first.select else "no part `select`: the last epoch is taken")
+    row = f", row {job.ablation}" if job.ablation else ""
+    several = f", {place.world} processes" if place.world > 1 else ""
+    own = ("; batch normalisation keeps statistics per process on the CPU" if place.world > 1 and place.device.type == "cpu" else "")
+    return "\n".join([f"{job.key} on {data_name(job)}, preset {job.preset}{row}, seed {job.options.seed}, on {machine(place)}{several}{own}",
+                      *(f"  {line}" for line in found.found), f"  {parts}; {choice}", "settings", config.table(job.cfg, job.sources)])
+
+
+def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, command: list[str],
+        saved: dict[Path, Path] | None = None) -> dict[str, float]:
+    """Train every fold, pool what they report, write it down.
+
+    saved   the folds' folders that were begun before, and the checkpoints to go on from
+    →       the scores of the report part
+    """
+    def say(text: str) -> None:
+        if place.rank == 0:
+            print(text, flush=True)
+
+    began, saved = time.monotonic(), saved or {}
+    folds = folds_of(job, found)
+    classes = getattr(job.cfg, "classes", ())
+    say(describe(job, found, folds, place))
+
+    def opened() -> None:
+        if place.rank == 0 and not (folder / "config.json").exists():
+            runs.write_config(folder, record(job, found, folds, place, command))
+
+    parts = []
+    for n, fold in enumerate(folds):
+        home = runs.fold_folder(folder, fold.id, len(folds))
+        title = "" if len(folds) == 1 else f"fold {fold.id} ({n + 1} of {len(folds)})  "
+        last = checkpoint.load(saved[home], job.key) if home in saved else None
+        stages = job.paper.stages(job.cfg)
+        if last and (home / "predictions.csv").exists() and last["at"]["stage"] == len(stages) - 1 and last["epoch"] == stages[-1].epochs:
+            say(f"{title}is done already")
+            parts.append(runs.read_predictions(home / "predictions.csv", classes))
+            continue
+        parts.append(train(job, fold, home, place, stop, last, title, opened))
+    rows = runs.pooled(parts)
+    scores = job.paper.score(runs.averaged(rows, classes), checkpoint.laid_over(job.cfg, job.paper.stages(job.cfg)[-1]))
+    if place.rank == 0:
+        if len(folds) > 1:
+            runs.write_predictions(folder / "predictions.csv", rows, classes)
+        runs.draw_confusion(folder, runs.averaged(rows, classes), classes, f"{job.key}, {data_name(job)}, seed {job.options.seed}")
+    say(f"report  {spelt(scores)}   ({data_name(job)}, seed {job.options.seed}{', ' + job.ablation if job.ablation else ''})")
+    say(f"{clock(time.monotonic() - began)} on {machine(place)}")
+    return scores
+
+
+def check(job: Job, found: Collection, say: Callable[[str], None]) -> None:
+    """Decode every frame of every sample and prepare it once. Raises DataError with the first ten that fail."""
+    bad, began, frames = [], time.monotonic(), 0
+    for line in found.found:
+        say(f"  {line}")
+    folds_of(job, found)
+    for n, s in enumerate(found.samples, 1):
+        try:
+            if hasattr(s.clip, "read"):
+                for k in range(0, len(s.clip), 64):
+                    frames += len(s.clip.read(list(range(k, min(k + 64, len(s.clip))))))
+            job.paper.prepare(s, job.cfg, None)
+        except (DataError, PictureError) as error:
+            bad.append(str(error))
+        if n % 1000 == 0:
+            say(f"  {n} of {len(found.samples)} samples, {len(bad)} bad")
+    if bad:
+        raise DataError(f"{len(bad)} of {len(found.samples)} samples cannot be read; " + "; ".join(bad[:10])
+                        + (f"; and {len(bad) - 10} more" if len(bad) > 10 else ""))
+    say(f"checked: {len(found.samples)} samples, {frames} frames, all good, {clock(time.monotonic() - began)}")
+
+
+def count(job: Job, found: Collection, say: Callable[[str], None]) -> None:
+    """Say how large each stage's network is: parameters and multiply-adds."""
+    fold = folds_of(job, found)[0]
+    for stage in job.paper.stages(job.cfg):
+        cfg = checkpoint.laid_over(job.cfg, stage)
+        model = job.paper.network(cfg, job.paper.statistics(stacked(fold.train), job.cfg), stage)
+        batch = collate([Prepared(fold.train, job.paper.prepare, cfg, 0)[None, 0]])
+        say(f"{job.key}, {stage.name}\n{size_report(model, to_device(batch, torch.device('cpu'))[0])}")
+
+
+def record(job: Job, found: Collection, folds: list[Fold], place: Place, command: list[str]) -> dict[str, Any]:
+    """What config.json holds."""
+    return {"paper": job.key, "dataset": job.dataset, "preset": job.preset, "ablation": job.ablation, "data": job.root,
+            "seed": job.options.seed, "cfg": dataclasses.asdict(job.cfg), "sources": job.sources, "options": job.options._asdict(),
+            "command": shlex.join(command), "python": platform.python_version(), "torch": torch.__version__,
+            "device": machine(place), "processes": place.world, "found": found.found,
+            "folds": {f.id: {"train": len(f.train), "select": len(f.select), "report": len(f.report)} for f in folds}}
+
+
+def workers_for(found: Collection, asked: int | None) -> int:
+    """As asked; else none for clips in memory, up to four for files."""
+    if asked is not None:
+        return asked
+    return 0 if isinstance(found.samples[0].clip, Drawn) else min(4, torch.multiprocessing.cpu_count())
+
+
+def data_name(job: Job) -> str:
+    """How a data set is called in print."""
+    return "drawn faces" if job.dataset == "drawn" else job.dataset
+
+
+def machine(place: Place) -> str:
+    """What the run runs on."""
+    if place.device.type == "cuda":
+        return torch.cuda.get_device_name(place.device)
+    return f"{place.device.type.upper()} ({torch.get_num_threads()} threads), torch {torch.__version__}, {sys.platform}"
+
+
+def spelt(scores: dict[str, float]) -> str:
+    """Acc 0.4123  F1 0.3987"""
+    return "  ".join(f"{name} {value:.4f}" for name, value in scores.items())

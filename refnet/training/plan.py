@@ -1,0 +1,140 @@
+"""What a command asks for: settings laid over each other, which runs there are, and the table they make."""
+import argparse
+import statistics
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from refnet import config
+from refnet.training import runs
+from refnet.training.job import Job, Options
+from refnet.training.runs import UsageError
+
+OWN = ("drawn", "folder")                                       # data sets that no paper prints a score for
+Runs = dict[tuple[str, int], tuple[Job, Path]]                  # (ablation row, seed) → what is trained, and where it goes
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """The flags that say how to train; the number of workers waits for the data.
+
+    Raises UsageError for flags that do not go together.
+    """
+    if args.resume is not None and (args.table or args.repeat > 1 or args.output_dir):
+        raise UsageError("--resume goes on with one run in its own folder: leave --table, --repeat and --output-dir out")
+    if args.table and args.ablation:
+        raise UsageError("--table runs all rows, --ablation one: give one of them")
+    if args.select >= 1:
+        raise UsageError(f"--select is a share below 1; got {args.select}")
+    return Options(**{name: getattr(args, name) for name in Options._fields if name != "workers"})
+
+
+def planned(paper: ModuleType, key: str, args: argparse.Namespace, options: Options) -> Runs:
+    """The runs that a command asks for: one, or one a row and seed, which then share a parent folder.
+
+    Without --data: drawn faces and the preset demo; with it: what --dataset says and the preset paper.
+    Raises UsageError where flags do not go together, or a folder holds a run already.
+    """
+    real = ", ".join(name for name in paper.DATASETS if name != "drawn")
+    if args.data is None and args.dataset not in (None, "drawn"):
+        raise UsageError(f"--dataset {args.dataset} needs --data DIR, the folder it lies in")
+    if args.data is not None and args.dataset is None:
+        raise UsageError(f"--data needs --dataset, one of {real}")
+    if args.data is not None and args.dataset == "drawn":
+        raise UsageError(f"drawn faces come without --data; for files, --dataset is one of {real}")
+    dataset, preset = args.dataset or "drawn", args.preset or ("paper" if args.data else "demo")
+    rows = rows_of(paper, args.table) if args.table else [args.ablation or ""]
+    name = f"table{args.table.removeprefix('table')}" if args.table else f"repeat{args.repeat}" if args.repeat > 1 else f"seed{args.seed}"
+    top, several = runs.new_folder(args.output_dir, key, name), len(rows) * args.repeat > 1
+    if several and (held := sorted(top.glob("*/config.json"))):
+        raise UsageError(f"--output-dir {top} holds runs already, such as {held[0].parent}; name another folder")
+    yours, found = config.given(args, paper.Config), {}
+    for row in rows:
+        for seed in range(args.seed, args.seed + args.repeat):
+            job = settle(paper, key, dataset, preset, row, yours, args.data or "", options._replace(seed=seed))
+            found[row, seed] = job, top / (f"{row}-seed{seed}" if row else f"seed{seed}") if several else top
+    return found
+
+
+def settle(paper: ModuleType, key: str, dataset: str, preset: str, ablation: str, yours: dict[str, Any], root: str,
+           options: Options) -> Job:
+    """Lay the settings over each other: Config < data set < preset < ablation row < what stands on the command line.
+
+    Raises UsageError where they do not go together.
+    """
+    layers = [(f"data set {dataset}", paper.DATASETS[dataset].settings), (f"preset {preset}", paper.PRESETS[preset])]
+    if ablation:
+        layers.append((ablation, paper.ABLATIONS[ablation].settings))
+    try:
+        cfg, sources = config.merge(paper.Config, *layers, ("yours", yours))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return Job(paper, key, cfg, sources, dataset, preset, ablation, root, options)
+
+
+def resumed(paper: ModuleType, saved: dict[str, Any], yours: dict[str, Any], root: str | None, options: Options) -> Job:
+    """The job of a checkpoint. Where the data lie, workers, --steps and --save-every may be new, nothing else.
+
+    Raises UsageError for a setting on the command line that is not the run's.
+    """
+    for name, value in yours.items():
+        if value != saved["cfg"].get(name):
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} {config.show(value)}: a run that goes on keeps its settings, {flag} "
+                             f"{config.show(saved['cfg'].get(name))}; leave the flag out, or start a new run")
+    kept = Options(**saved["options"])._replace(workers=options.workers, steps=options.steps, save_every=options.save_every)
+    try:
+        cfg = paper.Config(**saved["cfg"])
+    except TypeError as error:
+        raise UsageError(f"the run was made by another version of {saved['paper']}: {error}; start a new run") from error
+    return Job(paper, saved["paper"], cfg, saved["sources"], saved["dataset"], saved["preset"], saved["ablation"],
+               root or saved["root"], kept)
+
+
+def rows_of(paper: ModuleType, word: str) -> list[str]:
+    """The ablation rows of a table: 4 → table4.1, table4.2, ... Raises UsageError for a table that is not there."""
+    number = word.removeprefix("table")
+    names = [name for name in paper.ABLATIONS if name.startswith(f"table{number}.")]
+    if not names:
+        tables = list(dict.fromkeys(name.split(".")[0].removeprefix("table") for name in paper.ABLATIONS if name.startswith("table")))
+        raise UsageError(f"no --table {word}{config.nearest(word, tables)}; there are {', '.join(tables) or 'none'}")
+    return names
+
+
+def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> str:
+    """A table in the paper's layout: the switches of each row, then our scores, mean ± deviation over the seeds.
+
+    jobs     row → its job; "" for settings that are no row
+    scores   row → the scores of each seed
+
+    Printed scores stand beside ours only where both are of the paper's settings and of real faces. Ours are in the unit
+    of the printed ones: percent, where those pass 1.
+    """
+    some = next(iter(jobs.values()))
+    printed = {row: some.paper.ABLATIONS[row].printed if row else {} for row in jobs}
+    switches = list(dict.fromkeys(name for row in jobs if row for name in some.paper.ABLATIONS[row].settings))
+    seeds, first = next(iter(scores.values())), next(iter(scores.values()))[0]
+    measures = [m for m in first if any(m in p for p in printed.values())] or list(first)[:1]
+    percent = {m: any(p.get(m, 0) > 1 for p in printed.values()) for m in measures}
+    beside = some.preset == "paper" and some.dataset not in OWN and any(printed.values())
+    lines = [["row", *switches, *(f"{m}, ours" for m in measures), *(f"{m}, printed" for m in measures if beside)]]
+    for row, job in jobs.items():
+        lines.append([row or "full", *(tick(getattr(job.cfg, name)) for name in switches),
+                      *(spread([s[m] for s in scores[row]], percent[m]) for m in measures),
+                      *(f"{printed[row][m]:.2f}" if m in printed[row] else "" for m in measures if beside)])
+    wide = [max(map(len, column)) for column in zip(*lines)]
+    data = "drawn faces" if some.dataset == "drawn" else some.dataset
+    note = f"{some.key} on {data}, preset {some.preset}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {some.options.seed}")
+    note += "" if beside else "; not to be compared with the paper's scores"
+    return "\n".join(["  ".join(cell.ljust(w) for cell, w in zip(line, wide)).rstrip() for line in lines] + [note])
+
+
+def tick(value: Any) -> str:
+    """A switch as papers print it: ✓ or -; other settings as they are typed."""
+    return ("✓" if value else "-") if isinstance(value, bool) else config.show(value)
+
+
+def spread(values: list[float], percent: bool) -> str:
+    """One score, or mean ± standard deviation of several."""
+    values, digits = [100 * v if percent else v for v in values], 2 if percent else 4
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"

@@ -1,0 +1,9 @@
+"""What every test may ask for."""
+import pytest
+import torch
+
+
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def device(request) -> torch.device:
+    """The devices of this machine, one after the other."""
+    return torch.device(request.param)

@@ -1,0 +1,111 @@
+"""Do the golden tests bite? One planted bug at a time, and the test that must go red for it.
+
+A bite changes one token of one file and keeps shapes, dtypes and finiteness: what survives it would survive a slip.
+"""
+import importlib
+import inspect
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+class Bite(NamedTuple):
+    """A planted bug."""
+    file: str              # below refnet/
+    right: str             # stands in the file exactly once
+    wrong: str
+    tests: str             # a test file
+    caught_by: str         # a test in it
+    given: dict = {}       # its arguments, but for the device
+
+
+BITES = {
+    # arpgnet (1)
+    "eight neighbours":      Bite("graphs/face_grid.py", "near = down + across <= 1", "near = torch.maximum(down, across) <= 1",
+                                  "test_arpgnet", "test_eq1_figure_2"),
+    "no self-loop":          Bite("graphs/face_grid.py", "near = down + across <= 1", "near = down + across == 1",
+                                  "test_arpgnet", "test_eq1_section_4_6_2"),
+    "mirror top to bottom":  Bite("graphs/face_grid.py", "(down == 0) & (column[:, None] + column", "(across == 0) & (row[:, None] + row",
+                                  "test_arpgnet", "test_eq1_figure_2"),
+    "mirror off by one":     Bite("graphs/face_grid.py", "== P - 1", "== P", "test_arpgnet", "test_eq1_figure_2"),
+    # arpgnet (2)
+    "sender for receiver":   Bite("ops/attention.py", "u[..., :, None] + v[..., None, :], slope", "u[..., None, :] + v[..., :, None], slope",
+                                  "test_arpgnet", "test_eq2_two_nodes"),
+    "att halves swapped":    Bite("ops/attention.py", "att_1, att_2 = att.chunk(2, dim=-1)", "att_2, att_1 = att.chunk(2, dim=-1)",
+                                  "test_arpgnet", "test_eq2_two_nodes"),
+    "ReLU, not leaky":       Bite("ops/attention.py", "v[..., None, :], slope)", "v[..., None, :], 0.0)", "test_arpgnet", "test_eq2_two_nodes"),
+    "another head's scores": Bite("ops/attention.py", "self.scores(), self.slope)", "self.scores().flip(0), self.slope)",
+                                  "test_arpgnet", "test_eq2_folded_scores_are_the_projected_ones"),
+    # arpgnet (3), (9)
+    "softmax over columns":  Bite("ops/attention.py", ".softmax(-1)", ".softmax(-2).nan_to_num()", "test_arpgnet", "test_eq3_a_quarter_and_three_quarters"),
+    "mask with zero":        Bite("ops/attention.py", 'float("-inf")', "0.0", "test_arpgnet", "test_eq3_a_quarter_and_three_quarters"),
+    "attention transposed":  Bite("ops/attention.py", "(beta.flatten(-3, -2) @ x)", "(beta.mT.flatten(-3, -2) @ x)",
+                                  "test_arpgnet", "test_eq234_the_loop_twin", {"heads": 3}),
+    "scope not passed on":   Bite("models/arpgnet.py", "cfg.TRS if cfg.scope else T", "T", "test_arpgnet", "test_eq9_nothing_beyond_the_scope_is_heard"),
+    # arpgnet (4), (8)
+    "σ outside the average": Bite("ops/attention.py", "return F.elu(out).mean(-3)", "return F.elu(out.mean(-3))",
+                                  "test_arpgnet", "test_eq4_sigma_inside_the_head_average"),
+    "heads summed":          Bite("ops/attention.py", "return F.elu(out).mean(-3)", "return F.elu(out).sum(-3)",
+                                  "test_arpgnet", "test_eq4_sigma_inside_the_head_average"),
+    "ReLU for ELU":          Bite("ops/attention.py", "return F.elu(out).mean(-3)", "return F.relu(out).mean(-3)",
+                                  "test_arpgnet", "test_eq4_sigma_inside_the_head_average"),
+    "edges: wrong end":      Bite("ops/attention.py", "i, j = edges", "j, i = edges", "test_arpgnet", "test_eq4_an_edge_list_gives_the_same"),
+    "streams not swapped":   Bite("models/arpgnet.py", "[s + PE for s in streams]", "[s + n * PE for n, s in enumerate(streams)]",
+                                  "test_arpgnet", "test_eq8_one_map_for_both_sequences"),
+    # arpgnet (5), (6)
+    "exponent k/d":          Bite("ops/position.py", "(2 * k / d)", "(k / d)", "test_arpgnet", "test_eq56_two_positions_four_wide"),
+    "positions from one":    Bite("ops/position.py", "torch.arange(T, dtype", "1 + torch.arange(T, dtype", "test_arpgnet", "test_eq56_two_positions_four_wide"),
+    "cosine first":          Bite("ops/position.py", "[angle.sin(), angle.cos()]", "[angle.cos(), angle.sin()]",
+                                  "test_arpgnet", "test_eq56_two_positions_four_wide"),
+    "halves, not pairs":     Bite("ops/position.py", "dim=-1).flatten(1)", "dim=1).flatten(1)", "test_arpgnet", "test_eq56_two_positions_four_wide"),
+    # arpgnet (7)
+    "< for ≤":               Bite("graphs/temporal.py", "<= TRS", "< TRS", "test_arpgnet", "test_eq7_three_moments"),
+    "own sequence only":     Bite("graphs/temporal.py", "% T  ", "* 1  ", "test_arpgnet", "test_eq7_three_moments"),
+    # arpgnet (10) and the losses
+    "weights swapped":       Bite("ops/metrics.py", "0.33 * accuracy(counts) + 0.67", "0.67 * accuracy(counts) + 0.33", "test_arpgnet", "test_eq10_ten_frames"),
+    "mean class accuracy":   Bite("ops/metrics.py", "0.33 * accuracy(counts)", "0.33 * recall_per_class(counts).mean()", "test_arpgnet", "test_eq10_ten_frames"),
+    "F1 without the 2":      Bite("ops/metrics.py", "return 2 * hit", "return hit", "test_arpgnet", "test_eq10_ten_frames"),
+    "p_t for 1 − p_t":       Bite("ops/losses.py", "(1 - log_p.exp()) ** gamma", "log_p.exp() ** gamma", "test_arpgnet", "test_focal_by_hand"),
+    "unknown counted":       Bite("ops/losses.py", "known.sum().clamp(min=1)", "len(target)", "test_arpgnet", "test_focal_by_hand"),
+    # the sections around them
+    "testing at the start":  Bite("models/arpgnet.py", "torch.full((T,), 0.5)", "torch.full((T,), 0.0)", "test_arpgnet", "test_sampling_one_frame_of_every_stretch"),
+    "padding is heard":      Bite("models/arpgnet.py", "A * (heard | torch.eye", "A * (heard | torch.ones_like(A).bool() | torch.eye",
+                                  "test_arpgnet", "test_padding_changes_nothing"),
+    "padding is averaged":   Bite("models/arpgnet.py", "real.sum(1, keepdim=True)", "real.shape[1]", "test_arpgnet", "test_padding_changes_nothing"),
+    "one learning rate":     Bite("models/arpgnet.py", '"lr": cfg.lr_trunk', '"lr": cfg.lr', "test_arpgnet", "test_two_learning_rates"),
+    # the operators below
+    "max without its sign":  Bite("ops/scatter.py", "include_self=False", "include_self=True", "test_ops", "test_scatter_by_hand"),
+    "mean over all edges":   Bite("ops/scatter.py", "/ _behind(degree, value)", "/ len(index)", "test_ops", "test_scatter_by_hand"),
+    "rows are predictions":  Bite("ops/metrics.py", "target[known] * C + predicted[known]", "predicted[known] * C + target[known]",
+                                  "test_ops", "test_confusion_by_hand"),
+}
+
+
+@pytest.mark.parametrize("name", BITES)
+def test_the_bug_is_caught(name, tmp_path, monkeypatch):
+    """Plant one bug in a copy; its golden test fails, by an assertion and nothing else."""
+    bite = BITES[name]
+    source = (ROOT / "refnet" / bite.file).read_text(encoding="utf-8")
+    assert source.count(bite.right) == 1, f"{bite.right!r} stands {source.count(bite.right)} times in {bite.file}"
+    shutil.copytree(ROOT / "refnet", tmp_path / "refnet", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests" / f"{bite.tests}.py", tmp_path / f"{bite.tests}.py")
+    (tmp_path / "refnet" / bite.file).write_text(source.replace(bite.right, bite.wrong), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in [m for m in sys.modules if m.split(".")[0] in ("refnet", bite.tests)]:
+        monkeypatch.delitem(sys.modules, module)
+    before = set(sys.modules)
+    try:
+        test = getattr(importlib.import_module(bite.tests), bite.caught_by)
+        assert str(tmp_path) in sys.modules["refnet"].__file__
+        device = {"device": torch.device("cpu")} if "device" in inspect.signature(test).parameters else {}
+        with pytest.raises(AssertionError):
+            test(**bite.given, **device)
+    finally:
+        for module in set(sys.modules) - before:
+            del sys.modules[module]
