@@ -37,8 +37,8 @@ def number(least: float, kind: type = int):
 
 def parser_for(paper, key: str) -> argparse.ArgumentParser:
     """The flags that every paper shares, then the paper's own settings."""
-    p = argparse.ArgumentParser(prog="train.py", usage=f"python train.py --paper {key} [--data DIR --dataset NAME] [flags; --help lists them]",
-                                allow_abbrev=False, description=paper.__doc__,
+    usage = f"python train.py --paper {key} [--data DIR --dataset NAME] [flags; --help lists them]"
+    p = argparse.ArgumentParser(prog="train.py", usage=usage, description=paper.__doc__, allow_abbrev=False,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--paper", help=", ".join(models.PAPERS))
     p.add_argument("--data", metavar="DIR", help="the data set's folder; without it, drawn faces")
@@ -46,8 +46,10 @@ def parser_for(paper, key: str) -> argparse.ArgumentParser:
     p.add_argument("--preset", type=config.one_of("preset", paper.PRESETS), help="demo without --data, paper with it")
     p.add_argument("--ablation", type=config.one_of("row", paper.ABLATIONS), help=", ".join(paper.ABLATIONS))
     p.add_argument("--table", metavar="N", help="run every row of a table, a run each")
-    p.add_argument("--repeat", type=number(1), default=1, metavar="N", help="this many seeds, from --seed on; mean ± deviation")
-    p.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on: a run folder or its last.pt; nothing for the newest run")
+    p.add_argument("--repeat", type=number(1), default=1, metavar="N",
+                   help="this many seeds, from --seed on; mean ± deviation")
+    p.add_argument("--resume", nargs="?", const="", metavar="RUN",
+                   help="go on: a run folder or its last.pt; nothing for the newest run")
     p.add_argument("--output-dir", metavar="DIR", help="put the run exactly here, not in runs/")
     p.add_argument("--seed", type=number(0), default=0)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -59,9 +61,12 @@ def parser_for(paper, key: str) -> argparse.ArgumentParser:
     p.add_argument("--clip", type=number(0, float), default=0.0, metavar="NORM", help="largest gradient norm; 0 is off")
     p.add_argument("--select", type=number(0, float), default=0.1, metavar="SHARE",
                    help="cut from train to choose the epoch, where the data set has no such part; 0 takes the last epoch")
-    p.add_argument("--patience", type=number(0), default=0, metavar="EPOCHS", help="end after so many epochs without a better one; 0 is off")
-    p.add_argument("--steps", type=number(0), default=0, metavar="N", help="stop each stage after N steps, and still do the rest")
-    p.add_argument("--save-every", type=number(0), default=0, metavar="N", help="save last.pt every N steps too, not only every epoch")
+    p.add_argument("--patience", type=number(0), default=0, metavar="EPOCHS",
+                   help="end after so many epochs without a better one; 0 is off")
+    p.add_argument("--steps", type=number(0), default=0, metavar="N",
+                   help="stop each stage after N steps, and still do the rest")
+    p.add_argument("--save-every", type=number(0), default=0, metavar="N",
+                   help="save last.pt every N steps too, not only every epoch")
     p.add_argument("--weights", default="", metavar="FILE", help="published weights to start from")
     p.add_argument("--count", action="store_true", help="print parameters and multiply-adds, train nothing")
     p.add_argument("--check", action="store_true", help="read and decode the whole data set, train nothing")
@@ -77,7 +82,7 @@ def main(argv: list[str]) -> int:
     key = first.parse_known_args(argv)[0].paper
     if key is None:
         if {"-h", "--help"} & set(argv):
-            print(__doc__.strip())
+            print(f"{__doc__.strip()}\n\nPapers: {', '.join(models.PAPERS)}.")
             return 0
         first.error(f"--paper is needed: {', '.join(models.PAPERS)}")
     paper = models.load(key)
@@ -97,6 +102,15 @@ def main(argv: list[str]) -> int:
     except torch.OutOfMemoryError as error:
         return fail(1, f"the run failed: no memory left on the device ({str(error).splitlines()[0]}); "
                        "a smaller --batch-size with --accumulate, or --amp, may help")
+    except OSError as error:
+        return fail(1, f"the run failed: {error.filename or 'a file'}: {error.strerror or error}")
+    except (RuntimeError, ValueError) as error:
+        if "DataLoader worker" in str(error):
+            return fail(1, "the run failed: a process that reads pictures was killed, often for want of memory; "
+                           "try a smaller --workers")
+        if "more than 1 value per channel" in str(error):
+            return fail(2, "train.py: batch normalisation needs two samples at a time; give a larger --batch-size")
+        raise
     except KeyboardInterrupt:
         return fail(130, "interrupted")
     finally:
@@ -115,7 +129,8 @@ def carry_out(paper, key: str, args: argparse.Namespace, command: list[str]) -> 
         jobs, saved = plan.planned(paper, key, args, options), {}
     else:
         folder, saved = runs.to_resume(args.resume, key)
-        job = plan.resumed(paper, checkpoint.load(next(iter(saved.values())), key), config.given(args, paper.Config), args.data, options)
+        last = checkpoint.load(next(iter(saved.values())), key, going_on=True)
+        job = plan.resumed(paper, last, args, options)
         jobs = {(job.ablation, job.options.seed): (job, folder)}
     (row, seed), (job, folder) = next(iter(jobs.items()))
     found = experiment.read(job)
@@ -138,6 +153,7 @@ def carry_out(paper, key: str, args: argparse.Namespace, command: list[str]) -> 
         if place.rank == 0:
             runs.write_text(folder.parent / "table.txt", text + "\n")
     say(f"python evaluate.py {shlex.quote(str(folder))}")
+    distributed.wait(place)                                     # all leave together
     return 0
 
 

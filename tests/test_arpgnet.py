@@ -201,6 +201,24 @@ def test_eq4_gradients_in_float64():
                                     (x, gat.W, gat.att))
 
 
+def test_eq4_holds_little_memory():
+    """arpgnet (4): what waits for the backward pass is within 1.5 times inputs, outputs, weights β and projected nodes.
+
+    B = 64, N = 36, 256 → 512, 4 heads: the K projections of every node alone are 64 · 36 · 4 · 512 numbers.
+    """
+    gat, x, A = GraphAttention(256, 512, 4), torch.randn(64, 36, 256, requires_grad=True), face_grid(6)
+    held = {}
+
+    def pack(t):
+        held[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        out = gat(x, A)
+    held[out.untyped_storage().data_ptr()] = out.untyped_storage().nbytes()
+    B, N, K = 64, 36, 4
+    assert sum(held.values()) <= 1.5 * 4 * (x.numel() + out.numel() + B * K * N * N + B * N * K * 512)
+
+
 # ---------------------------------------------------------------- (5), (6), (7)
 
 def test_eq56_two_positions_four_wide(device):
@@ -340,6 +358,17 @@ def test_padding_changes_nothing(device):
     clip, real = a_batch(device, B=2)
     real[0, 3:] = False
     close(model(clip, real)[:1], model(clip[:1, :3], real[:1, :3]), rtol=1e-4, atol=1e-5)
+
+
+def test_training_shows_fewer_frames_when_told_to():
+    """Training shows `shown` of a clip's frames, testing all T; random=False takes the middle of each stretch; flip mirrors."""
+    frames = torch.arange(8, dtype=torch.uint8)[:, None, None, None] + 10 * torch.arange(4, dtype=torch.uint8).expand(8, 3, 4, 4)
+    sample, rng = Sample("a", Drawn(frames), {"expression": 0}), torch.Generator().manual_seed(0)
+    cfg = Config(T=8, shown=2, size=4, random=False)
+    assert arpgnet.prepare(sample, cfg, rng)[0][:, 0, 0].tolist() == [[2, 12, 22, 32], [6, 16, 26, 36]]
+    assert arpgnet.prepare(sample, cfg, None)[0][:, 0, 0, 0].tolist() == list(range(8))
+    seen = {arpgnet.prepare(sample, Config(T=8, shown=2, size=4, random=False, flip=True), rng)[0][0, 0, 0, 0].item() for _ in range(20)}
+    assert seen == {2, 32}
 
 
 def test_pad_repeats_frames_and_marks_them():

@@ -65,11 +65,11 @@ def test_folder_takes_clips_stills_and_animations_side_by_side(tmp_path, device)
                                           (("train", "validation", "test"), {"train", "select", "report"})])
 def test_folder_parts(tmp_path, names, parts):
     for part in names:
-        for name in "ab":
+        for name in "dgbfaec":
             picture(tmp_path / part / name / "1.jpg")
     got = folder.read(tmp_path, CFG)
     assert {s.part for s in got.samples} == parts
-    assert len({s.id for s in got.samples}) == 2 * len(names)
+    assert got.classes == tuple("abcdefg") and len({s.id for s in got.samples}) == 7 * len(names)
     assert {s.id.split("/")[0] for s in got.samples if s.part == "report"} == {names[-1]}
     assert as_delivered(got.samples, select=0)[0].report == [s for s in got.samples if s.part == "report"]
 

@@ -77,7 +77,7 @@ class IResNet(nn.Module):
     Reading: §3.2 takes "the output from the first fully connected layer"; InsightFace puts a batch normalisation of
     fixed scale ("features") behind it. We keep it: the published embedding includes it. features_norm=False leaves it out.
     Reading: §4.2.2 says "the Kaiming method", not which; InsightFace itself draws convolutions from N(0, 0.1²). We draw
-    normal numbers with the gain of PReLU's 0.25, fan-out for convolutions (as torchvision's ResNets), fan-in for the fc.
+    as torch itself does, Kaiming's uniform with a = √5, which is within 1/√fan_in: the paper's library, its default.
     """
 
     def __init__(self, layout: tuple[int, ...] = (3, 4, 14, 3), widths: tuple[int, ...] = (64, 128, 256, 512),
@@ -106,11 +106,10 @@ class IResNet(nn.Module):
     def reset(self) -> None:
         """Draw every weight anew: Kaiming; biases 0, PReLU 0.25, normalisations 1 and 0; features.weight 1, frozen."""
         for m in self.modules():
-            if isinstance(m, nn.Conv2d):
-                nn.init.kaiming_normal_(m.weight, a=0.25, mode="fan_out")
-            elif isinstance(m, nn.Linear):
-                nn.init.kaiming_normal_(m.weight, a=0.25, mode="fan_in")
-                nn.init.zeros_(m.bias)
+            if isinstance(m, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_uniform_(m.weight, a=5 ** 0.5)       # uniform within 1/√fan_in
+                if m.bias is not None:
+                    nn.init.zeros_(m.bias)
             elif isinstance(m, nn.PReLU):
                 nn.init.constant_(m.weight, 0.25)
             elif isinstance(m, (nn.BatchNorm2d, nn.BatchNorm1d)):

@@ -8,7 +8,7 @@ import torch
 from refnet.data.drawn_faces import EXPRESSIONS, draw, plan
 from refnet.data.samples import Collection, Drawn, Sample, counts
 
-PARTS = {"train": (720, 120), "select": (105, 15), "report": (210, 30)}                 # clips, subjects
+PARTS = {"train": (2100, 300), "select": (105, 15), "report": (210, 30)}                # clips, subjects
 FRAMES, SEED = 16, 0                                # frames a clip; the drawings do not change with the run's seed
 
 

@@ -5,12 +5,13 @@ Three frames, and an explicit way back from a pixel to the skin it shows:
     picture ── similarity ──→ posed ── − (identity + turn) ──→ head ── − action units ──→ skin
     pixels      _similarity           _back                            _back
 
-Each displacement is a sum of smooth bumps: one set for a trait, a turn, a muscle's pull. Eyes, mouth and hair are shapes in the head
-frame; skin, brows, nose and wrinkles are painted on a map in the skin frame and move with it. A landmark goes the other way, `_forth`.
-x points right, y down; the mean face has its eyes at (±0.38, −0.20), its mouth at (0, 0.60), its chin at (0, 1.06). The faces are
-caricatures after the Facial Action Coding System: they teach and test code, and claim nothing about how people look or feel.
+Each displacement is a sum of smooth bumps: one set for a trait, a turn, a muscle's pull. Eyes, mouth and hair are shapes
+in the head frame; skin, brows, nose and wrinkles are painted on a map in the skin frame and move with it. A landmark goes
+the other way, `_forth`. x points right, y down; the mean face has its eyes at (±0.38, −0.20), its mouth at (0, 0.60), its
+chin at (0, 1.06). The faces are caricatures after the Facial Action Coding System: they teach and test code, and claim
+nothing about how people look or feel.
 
-    python -m refnet.data.drawn_faces OUT.png        a labelled sheet: a row for each subject, a column for each expression
+    python -m refnet.data.drawn_faces OUT.png      a labelled sheet: a row for each subject, a column for each expression
 """
 import sys
 import zlib
@@ -30,57 +31,68 @@ SKIN_REACH = 1.2            # the map of the skin spans −SKIN_REACH..SKIN_REAC
 EYE_X, EYE_Y, EYE_W = .38, -.20, .19    # centre and half width of an eye
 AT_ONCE = 2 ** 18           # pixels drawn in one go: more falls out of the processor's cache
 
-# valence and arousal in the circumplex, then unit: (how often it takes part, its weakest, its strongest) at full intensity
+# valence and arousal in the circumplex; then unit: (how often it takes part, its weakest, its strongest intensity)
 PROTOTYPES = {
     "neutral": ((.00, .00), {}),
-    "anger": ((-.60, .65), {4: (1, .8, 1), 5: (.5, .3, .6), 7: (.9, .5, 1), 17: (.4, .3, .7), 23: (.8, .5, 1), 24: (.7, .5, 1)}),
-    "disgust": ((-.65, .35), {4: (.4, .2, .5), 7: (.5, .3, .7), 9: (1, .8, 1), 10: (.9, .6, 1), 15: (.4, .3, .6), 16: (.4, .3, .7),
-                              17: (.3, .3, .6), 25: (.5, .3, .7)}),
-    "fear": ((-.55, .75), {1: (1, .7, 1), 2: (.9, .5, .9), 4: (.8, .4, .8), 5: (1, .7, 1), 20: (1, .7, 1), 25: (.9, .5, 1), 26: (.4, .2, .5)}),
+    "anger": ((-.60, .65), {4: (1, .8, 1), 5: (.5, .3, .6), 7: (.9, .5, 1), 17: (.4, .3, .7), 23: (.8, .5, 1),
+                            24: (.7, .5, 1)}),
+    "disgust": ((-.65, .35), {4: (.6, .3, .6), 7: (.5, .3, .7), 9: (1, .8, 1), 10: (.9, .6, 1), 15: (.4, .3, .6),
+                              16: (.4, .3, .7), 17: (.3, .3, .6), 25: (.5, .3, .7)}),
+    "fear": ((-.55, .75), {1: (1, .7, 1), 2: (.9, .5, .9), 4: (.8, .4, .8), 5: (1, .7, 1), 20: (1, .7, 1), 25: (.9, .5, 1),
+                           26: (.4, .2, .5)}),
     "happiness": ((.80, .45), {6: (.9, .5, 1), 12: (1, .7, 1), 25: (.65, .5, 1), 26: (.2, .1, .4)}),
     "sadness": ((-.70, -.40), {1: (1, .7, 1), 4: (.7, .2, .6), 7: (.2, .2, .4), 15: (1, .7, 1), 17: (.6, .4, .9)}),
     "surprise": ((.20, .75), {1: (1, .8, 1), 2: (1, .8, 1), 5: (.85, .5, 1), 25: (1, .6, 1), 26: (1, .6, 1)}),
     "contempt": ((-.50, .15), {10: (.3, .2, .4), 12: (1, .7, 1), 14: (1, .7, 1)}),      # on one side of the face
 }
-# A bump is x, y, width, height, dx, dy. All tables are written for the right half of the picture; the left half is the mirror.
-MUSCLES = {                                                                             # 5 and 7 move the lids alone: `_lids`
+# A bump is x, y, width, height, dx, dy. The tables give the right half of the picture; the left half is its mirror.
+MUSCLES = {  # 5 and 7 move the lids alone: `_lids`
     1: [(.16, -.46, .18, .18, .00, -.16)], 2: [(.56, -.50, .20, .19, .00, -.15)],       # brows up: inner, outer
-    4: [(.18, -.46, .22, .19, -.05, .15), (.50, -.50, .20, .16, -.04, .04)], 5: [],     # brows down and together
+    4: [(.18, -.46, .22, .20, -.05, .14), (.50, -.50, .20, .16, -.04, .04)], 5: [],     # brows down and together
     6: [(.46, .14, .24, .20, .01, -.09)], 7: [],                                        # cheeks up
-    9: [(.13, .22, .16, .18, .01, -.10), (.17, -.44, .20, .18, -.04, .10)],             # nose wrinkled
+    9: [(.13, .22, .16, .18, .01, -.10), (.17, -.44, .20, .19, -.04, .06)],             # nose wrinkled
     10: [(.20, .42, .18, .15, .02, -.07)],                                              # upper lip up
-    12: [(.40, .58, .22, .20, .08, -.10), (.50, .25, .22, .20, .02, -.05)],             # corners of the mouth out and up
+    12: [(.40, .58, .22, .20, .08, -.10), (.50, .25, .22, .20, .02, -.05)],  # corners of the mouth out and up
     14: [(.40, .61, .15, .15, .05, -.02)], 15: [(.38, .68, .18, .18, .01, .09)],        # dimples; corners down
     16: [(.15, .80, .22, .16, .00, .05)], 17: [(.12, .90, .22, .18, .00, -.07)],        # lower lip down; chin up
     20: [(.42, .65, .22, .20, .10, .02)], 23: [(.30, .62, .16, .16, -.04, .00)],        # lips stretched; tight
     24: [(.12, .48, .25, .14, .00, .02), (.12, .76, .25, .14, .00, -.03)],              # lips pressed
     25: [(.10, .78, .22, .16, .00, .03)], 26: [(.25, 1.0, .45, .38, .00, .16)],         # lips parted; jaw down
 }
-CREASES = {                                                                             # x, y, length, thickness, degrees, depth
-    1: [(.10, -.66, .20, .016, 4, .20), (.12, -.76, .22, .016, 4, .16)], 2: [(.42, -.70, .20, .016, 8, .18), (.40, -.79, .18, .016, 8, .14)],
+CREASES = {                                                                     # x, y, length, thickness, degrees, depth
+    1: [(.10, -.66, .20, .016, 4, .20), (.12, -.76, .22, .016, 4, .16)],
+    2: [(.42, -.70, .20, .016, 8, .18), (.40, -.79, .18, .016, 8, .14)],
     4: [(.065, -.47, .10, .018, 80, .40), (.14, -.44, .06, .016, 65, .16)],
-    6: [(.42, .02, .16, .018, -8, .26), (.66, -.20, .08, .012, -25, .24), (.67, -.13, .08, .012, 0, .24), (.65, -.07, .08, .012, 25, .22)],
+    6: [(.42, .02, .16, .018, -8, .26), (.66, -.20, .08, .012, -25, .24), (.67, -.13, .08, .012, 0, .24),
+        (.65, -.07, .08, .012, 25, .22)],
     7: [(.38, -.09, .17, .016, 0, .22)], 14: [(.44, .60, .06, .024, 85, .50)], 15: [(.43, .76, .08, .02, 100, .30)],
-    9: [(.05, -.24, .08, .018, -25, .46), (.05, -.16, .08, .018, -25, .42), (.10, -.06, .07, .018, 50, .34), (.25, .32, .13, .024, 55, .44)],
-    10: [(.31, .38, .14, .026, 55, .38)], 12: [(.38, .44, .20, .024, 55, .38), (.50, .58, .07, .02, 80, .20)],     # nasolabial folds
+    9: [(.05, -.24, .08, .018, -25, .46), (.05, -.16, .08, .018, -25, .42), (.10, -.06, .07, .018, 50, .34),
+        (.25, .32, .13, .024, 55, .44)],
+    10: [(.31, .38, .14, .026, 55, .38)], 12: [(.38, .44, .20, .024, 55, .38), (.50, .58, .07, .02, 80, .20)],
     16: [(.10, .80, .14, .02, 0, .16)], 17: [(.07, .92, .06, .03, 20, .20), (.06, .83, .12, .02, -6, .22)],
-    20: [(.50, .66, .12, .02, 80, .24)], 23: [(.36, .62, .05, .02, 90, .18)], 24: [(.10, .76, .16, .018, 0, .20)], 26: [(.46, .70, .16, .02, 65, .12)],
+    20: [(.50, .66, .12, .02, 80, .24)], 23: [(.36, .62, .05, .02, 90, .18)], 24: [(.10, .76, .16, .018, 0, .20)],
+    26: [(.46, .70, .16, .02, 65, .12)],
 }
-SHAPES = {                                                                              # a trait's upper end; the lower is its opposite
-    "width": [(.75, .00, .45, .90, .08, .00)], "jaw": [(.55, .80, .35, .40, .10, .00)], "chin": [(.20, 1.1, .40, .40, .00, .05)],
-    "cheek": [(.72, .20, .30, .30, .05, .00)], "forehead": [(.30, -1.0, .60, .40, .00, -.05)],
+SHAPES = {                                                                      # a trait's upper end; the lower is its opposite
+    "width": [(.75, .00, .45, .90, .08, .00)], "jaw": [(.55, .80, .35, .40, .10, .00)],
+    "chin": [(.20, 1.1, .40, .40, .00, .05)], "cheek": [(.72, .20, .30, .30, .05, .00)],
+    "forehead": [(.30, -1.0, .60, .40, .00, -.05)], "mouth bend": [(.32, .60, .14, .16, .00, .024)],
     "eye distance": [(.38, -.20, .25, .25, .03, .00)], "eye height": [(.38, -.20, .30, .25, .00, .04)],
-    "eye size": [(.56, -.20, .14, .18, .02, .0), (.22, -.20, .14, .18, -.02, .0), (.38, -.30, .20, .11, .0, -.02), (.38, -.10, .20, .11, .0, .02)],
-    "brow height": [(.38, -.50, .40, .16, .00, .038)], "brow tilt": [(.18, -.48, .18, .16, .00, .024), (.56, -.50, .18, .16, .00, -.024)],
+    "eye size": [(.56, -.20, .14, .18, .02, .0), (.22, -.20, .14, .18, -.02, .0), (.38, -.30, .20, .11, .0, -.02),
+                 (.38, -.10, .20, .11, .0, .02)],
+    "brow height": [(.38, -.50, .40, .16, .00, .038)],
+    "brow tilt": [(.18, -.48, .18, .16, .00, .024), (.56, -.50, .18, .16, .00, -.024)],
     "nose length": [(.05, .30, .22, .22, .00, .04)], "nose width": [(.14, .25, .14, .16, .03, .00)],
     "mouth height": [(.15, .62, .40, .25, .00, .04)], "mouth width": [(.30, .60, .20, .25, .04, .00)],
-    "mouth bend": [(.32, .60, .14, .16, .00, .024)],
 }
-RELIEF = ((0, .05, .085, .28, .15), (0, .24, .12, .11, .13), (.13, .27, .06, .06, .05), (.38, -.43, .24, .09, .04), (.36, -.20, .20, .12, -.07),
-          (.46, .16, .24, .22, .06), (0, .60, .34, .15, .05), (0, .77, .20, .06, -.04), (0, .94, .20, .13, .05), (0, .43, .04, .08, -.015))
-LOOKS = ("melanin", "undertone", "hair colour", "grey", "hair length", "hair volume", "fringe", "parting", "bald", "brow weight", "iris",
-         "lips", "lip colour", "freckles", "stubble", "age", "blush", "lid crease", "red", "green", "blue")
-TRAITS = (*SHAPES, *LOOKS, *(f"habit {unit}" for unit in AUS))                          # a habit: how readily the subject uses a unit
+RELIEF = (                                                                      # x, y, width, height, how far it stands out
+    (0, .05, .085, .28, .15), (0, .24, .12, .11, .13), (.13, .27, .06, .06, .05), (.38, -.43, .24, .09, .04),
+    (.36, -.20, .20, .12, -.07), (.46, .16, .24, .22, .06), (0, .60, .34, .15, .05), (0, .77, .20, .06, -.04),
+    (0, .94, .20, .13, .05), (0, .43, .04, .08, -.015))
+LOOKS = ("melanin", "undertone", "hair colour", "grey", "hair length", "hair volume", "fringe", "parting", "bald",
+         "brow weight", "iris", "lips", "lip colour", "freckles", "stubble", "age", "blush", "lid crease",
+         "red", "green", "blue")
+TRAITS = (*SHAPES, *LOOKS, *(f"habit {unit}" for unit in AUS))  # a habit: how readily the subject uses a unit
 SKIN = ((.95, .80, .70), (.92, .73, .59), (.84, .62, .47), (.66, .45, .32), (.44, .29, .21))
 HAIR = ((.07, .06, .06), (.16, .10, .07), (.30, .18, .11), (.47, .24, .12), (.72, .54, .31), (.86, .73, .50))
 IRIS = ((.20, .11, .06), (.36, .21, .10), (.42, .36, .16), (.29, .44, .30), (.30, .47, .63), (.42, .50, .56))
@@ -96,11 +108,11 @@ class Faces:
     pose: Tensor          # (B, T, 6)         shift x, shift y, log scale, roll, yaw, pitch (radians)
     eyes: Tensor          # (B, T, 3)         gaze x, gaze y, blink in [0, 1]
     aus: Tensor           # (B, T, 18)        intensities in [0, 1], in the order of AUS
-    side: Tensor          # (B, 18)           −1 in the left half of the picture only, 0 in both alike, 1 in the right half only
+    side: Tensor          # (B, 18)           −1 in the picture's left half only, 0 in both alike, 1 in the right half only
     expression: Tensor    # (B,)              index into EXPRESSIONS
     va: Tensor            # (B, T, 2)         valence and arousal in [−1, 1]
     subject: Tensor       # (B,)              subject id
-    patch: Tensor         # (B, 8)            what hides a part: x, y, half width, half height, red, green, blue, 1 if it is there
+    patch: Tensor         # (B, 8)            what hides a part: x, y, half width, half height, red, green, blue, 1 if there
     noise: Tensor         # (B,)              standard deviation of the grain
     key: Tensor           # (B,)              seed of the grain
 
@@ -133,60 +145,68 @@ def _ease(t: Tensor) -> Tensor:
 
 def plan(n: int, T: int, seed: int, subjects: int, expressions: int = 7, first_subject: int = 0, *, strength: float = 1.,
          pose: float = 1., light: float = 1., occlusion: float = .1, noise: float = .02, stray: float = .12) -> Faces:
-    """Decide n clips of T frames: clip i is expression i % expressions of subject first_subject + i // expressions % subjects.
+    """Decide n clips of T frames: clip i is expression i % expressions of the (i // expressions % subjects)-th subject.
 
-    A subject is the same face in every clip and call with the same seed. A clip runs from neutral to its apex and back; T = 1 is the
-    apex. strength scales the units (0.1: micro-expressions), pose and light their own variation; occlusion is how often a patch hides
-    a part, noise the grain's standard deviation, stray how often a unit moves a little that the expression does not ask for. → Faces
+    A subject is the same face in every clip and call with the same seed. A clip runs from neutral to its apex and back;
+    T = 1 is the apex. strength scales the units (0.1: micro-expressions), pose and light their own variation; occlusion is
+    how often a patch hides a part, noise the grain's standard deviation, stray how often a unit moves a little that the
+    expression does not ask for. → Faces
 
-    Raises ValueError where a count is not positive, or expressions not in 1..8.
+    Raises ValueError where a count is not positive, expressions not in 1..8, or strength not in 0..1.2.
     """
     for name, value in (("n", n), ("T", T), ("subjects", subjects)):
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1")
     if not 1 <= expressions <= len(EXPRESSIONS):
-        raise ValueError(f"expressions is {expressions}; it must be 1 to {len(EXPRESSIONS)}, and takes the first so many of EXPRESSIONS")
+        raise ValueError(f"expressions is {expressions}; it must be 1 to {len(EXPRESSIONS)}, the first so many of EXPRESSIONS")
+    if not 0 <= strength <= 1.2:
+        raise ValueError(f"strength is {strength}; it must be 0 to 1.2, for beyond that the skin would fold over itself")
     K, i = len(AUS), torch.arange(n)
-    expression, subject, take = i % expressions, first_subject + i // expressions % subjects, i // (expressions * subjects)
+    expression, subject = i % expressions, first_subject + i // expressions % subjects
+    take = i // (expressions * subjects)
     ids, who = subject.unique(return_inverse=True)
-    identity = _rows([f"{seed} identity {s}" for s in ids.tolist()], len(TRAITS))[0][who]                     # (n, traits)
+    identity = _rows([f"{seed} identity {s}" for s in ids.tolist()], len(TRAITS))[0][who]       # (n, traits)
     detail = _rows([f"{seed} skin {s}" for s in ids.tolist()], 48 * 48, torch.randn)[0].unflatten(1, (48, 48))[who]
-    u, key = _rows([f"{seed} clip {s} {e} {k}" for s, e, k in torch.stack([subject, expression, take], 1).tolist()], 50 + 5 * K)
+    clips = torch.stack([subject, expression, take], 1).tolist()
+    u, key = _rows([f"{seed} clip {s} {e} {k}" for s, e, k in clips], 50 + 5 * K)
     column = iter(u.unbind(1))
-    dice = lambda k: torch.stack([next(column) for _ in range(k)], 1)                                         # the next k in [0, 1]: (n, k)
-    toss = lambda k: 2 * dice(k) - 1                                                                          # and in [−1, 1]
+    dice = lambda k: torch.stack([next(column) for _ in range(k)], 1)  # the next k in [0, 1]: (n, k)
+    toss = lambda k: 2 * dice(k) - 1                                                            # and in [−1, 1]
 
     # which units, how strongly, on which side
     table = torch.zeros(expressions, 3, K)
     for e, name in enumerate(EXPRESSIONS[:expressions]):
         for unit, row in PROTOTYPES[name][1].items():
             table[e, :, AUS.index(unit)] = torch.tensor(row)
-    often, low, high = table[expression].unbind(1)                                                            # (n, K) each
-    habit, intensity = identity[:, -K:], .55 + .45 * dice(1)
+    often, low, high = table[expression].unbind(1)                                              # (n, K) each
+    habit, intensity = identity[:, -K:], .65 + .35 * dice(1)
     there = (.7 * dice(K) + .3 * habit) < often
     apex = there * (low + (high - low) * dice(K)) * intensity * (.85 + .3 * habit)
-    apex = strength * torch.where((dice(K) < stray) & ~there, .3 * dice(K), apex).clamp(max=1)
+    apex = (strength * torch.where((dice(K) < stray) & ~there, .3 * dice(K), apex)).clamp(max=1)
     side, whole = .25 * toss(K), expression[:, None] != EXPRESSIONS.index("contempt")
     side = torch.where(whole | (often == 0), side, torch.where(toss(1) < 0, -.9, .9))
 
     # onset, apex, offset
     t = torch.linspace(0, 1, T) if T > 1 else torch.full((1,), .5)
-    start, rise, stop, fall = (dice(4) * torch.tensor([.12, .12, .20, .12]) + torch.tensor([.0, .15, .68, .12])).split(1, 1)
-    envelope = (_ease((t - start) / rise) * (1 - _ease((t - stop) / fall)))[..., None]                        # (n, T, 1)
-    circumplex = torch.tensor([PROTOTYPES[name][0] for name in EXPRESSIONS])[expression]                      # (n, 2)
-    va = envelope * strength * (intensity * circumplex + .06 * toss(2))[:, None]                              # (n, T, 2)
+    timing = dice(4) * torch.tensor([.12, .12, .20, .12]) + torch.tensor([.0, .15, .68, .12])
+    start, rise, stop, fall = timing.split(1, 1)                                                # (n, 1) each
+    envelope = (_ease((t - start) / rise) * (1 - _ease((t - stop) / fall)))[..., None]          # (n, T, 1)
+    circumplex = torch.tensor([PROTOTYPES[name][0] for name in EXPRESSIONS])[expression]        # (n, 2)
+    va = envelope * strength * (intensity * circumplex + .06 * toss(2))[:, None]                # (n, T, 2)
 
     # head and eyes, light and scene
-    drift = torch.sin(3 * t[:, None] * (.5 + dice(6)[:, None]) + 6 * dice(6)[:, None])                        # (n, T, 6)
-    head = torch.tensor([.12, .10, .09, .17, .34, .20]) * toss(6)[:, None] + torch.tensor([.03, .03, .02, .05, .10, .07]) * drift
+    drift = torch.sin(3 * t[:, None] * (.5 + dice(6)[:, None]) + 6 * dice(6)[:, None])          # (n, T, 6)
+    head = torch.tensor([.11, .09, .08, .15, .30, .18]) * toss(6)[:, None]
+    head = pose * (head + torch.tensor([.03, .03, .02, .05, .10, .07]) * drift)
     blink = torch.exp(-((t - dice(1)) / .05) ** 2) * (dice(1) < .4) * (T > 1)                                 # (n, T)
     gaze = .04 * toss(2)[:, None].expand(n, T, 2)
     lamp = toss(4) * torch.tensor([1, .4, 1, 1]) - torch.tensor([0, .6, 0, 0])
     scene = .15 + .7 * dice(6).unflatten(1, (2, 3))
     scene = torch.lerp(scene.mean(-1, keepdim=True), scene, .28)                                              # muted
-    patch = torch.cat([toss(2) * .8 + torch.tensor([.0, .1]), .15 + .28 * dice(2), dice(3), (dice(1) < occlusion).float()], 1)
-    return Faces(identity, detail, light * lamp, scene, pose * head, torch.cat([gaze, blink[..., None]], -1), envelope * apex[:, None], side,
-                 expression, va.clamp(-1, 1), subject, patch, torch.full((n,), float(noise)), key)
+    place = toss(2) * .8 + torch.tensor([.0, .1])
+    patch = torch.cat([place, .15 + .28 * dice(2), dice(3), (dice(1) < occlusion).float()], 1)
+    return Faces(identity, detail, light * lamp, scene, head, torch.cat([gaze, blink[..., None]], -1), envelope * apex[:, None],
+                 side, expression, va.clamp(-1, 1), subject, patch, torch.full((n,), float(noise)), key)
 
 
 # ---- geometry: displacement fields, and the ways between the frames
@@ -204,11 +224,12 @@ def _spot(x, y, cx: float, cy: float, w: float, h: float) -> Tensor:
 
 @cache
 def _bases(device) -> tuple[Tensor, Tensor]:
-    """The displacements of the S shapes and two turns (S + 2, 2·G·G), and of the units, left half then right (2·18, 2·G·G); G knots."""
+    """The displacements of the S shapes and two turns (S + 2, 2·G²), and of the units, left half, then right (2·18, 2·G²)"""
     x, y = _knots(KNOTS, REACH, device)
-    half = lambda bumps, sign: sum((_spot(sign * x, y, *bump[:4]) * x.new_tensor([sign * bump[4], bump[5]])[:, None, None] for bump in bumps),
-                                   torch.zeros(2, KNOTS, KNOTS, device=device)).flatten()
-    depth = .50 * _spot(x, y, 0, 0, .8, 1.1) + .14 * _spot(x, y, 0, .2, .2, .28)                              # what stands out moves as the head turns
+    still = torch.zeros(2, KNOTS, KNOTS, device=device)
+    pull = lambda s, x0, y0, w, h, dx, dy: _spot(s * x, y, x0, y0, w, h) * x.new_tensor([s * dx, dy])[:, None, None]
+    half = lambda bumps, sign: sum((pull(sign, *bump) for bump in bumps), still).flatten()
+    depth = .50 * _spot(x, y, 0, 0, .8, 1.1) + .14 * _spot(x, y, 0, .2, .2, .28)   # it moves as the head turns
     turns = [torch.stack([depth, 0 * depth]).flatten(), torch.stack([0 * depth, depth]).flatten()]
     return (torch.stack([half(bumps, -1) + half(bumps, 1) for bumps in SHAPES.values()] + turns),
             torch.stack([half(MUSCLES[unit], sign) for sign in (-1, 1) for unit in AUS]))
@@ -217,9 +238,9 @@ def _bases(device) -> tuple[Tensor, Tensor]:
 def _fields(faces: Faces, units: Tensor) -> tuple[Tensor, Tensor]:
     """The displacement by identity and turn, and by the units (N, 2, 18): (N, 2, G, G) each"""
     shapes, muscles = _bases(units.device)
-    traits = 2 * faces.identity[:, None, :len(SHAPES)].expand(-1, faces.pose.shape[1], -1) - 1                # (B, T, S)
-    weights = torch.cat([traits, torch.sin(faces.pose[..., 4:])], -1).flatten(0, 1)                           # (N, S + 2)
-    return tuple((w @ bases).unflatten(1, (2, KNOTS, KNOTS)) for w, bases in ((weights, shapes), (units.flatten(1), muscles)))
+    traits = 2 * faces.identity[:, None, :len(SHAPES)].expand(-1, faces.pose.shape[1], -1) - 1  # (B, T, S)
+    weights = torch.cat([traits, torch.sin(faces.pose[..., 4:])], -1).flatten(0, 1)             # (N, S + 2)
+    return tuple(f.unflatten(1, (2, KNOTS, KNOTS)) for f in (weights @ shapes, units.flatten(1) @ muscles))
 
 
 def _similarity(faces: Faces) -> tuple[Tensor, Tensor]:
@@ -243,20 +264,20 @@ def _back(points: Tensor, field: Tensor) -> Tensor:
 def _forth(points: Tensor, field: Tensor) -> Tensor:
     """Undo `_back`: solve moved = points + field(moved) by fixed-point iteration; the same shapes."""
     moved = points
-    for _ in range(16):
+    for _ in range(32):
         moved = points + _sample(field, moved, REACH)
     return moved
 
 
 def _mouth(a) -> dict[str, Tensor]:
     """What the units make of the mouth, left and right, (N, 2) each; a(unit) is a unit's intensity (N, 2)"""
-    both = lambda v: v.mean(1, keepdim=True).expand(-1, 2)                                                    # the middle belongs to both sides
-    return {"x": .31 + .12 * a(12) + .12 * a(20) + .05 * a(14) - .07 * a(23) - .03 * a(24) + .02 * a(15) - .12 * a(26),     # corner
+    both = lambda v: v.mean(1, keepdim=True).expand(-1, 2)  # the middle belongs to both sides
+    return {"x": .31 + .12 * (a(12) + a(20) - a(26)) + .05 * a(14) + .02 * a(15) - .07 * a(23) - .03 * a(24),  # the corner
             "y": .60 - .15 * a(12) + .11 * a(15) + .05 * a(20) - .04 * a(14) - .02 * a(10) + .09 * a(26),
             "middle": both(.60 + .02 * a(12) - .05 * a(17) - .05 * a(10) - .03 * a(9) - .03 * a(15)),
-            "up": both(a(25) * (.02 + .06 * a(10) + .02 * a(12)) + .07 * a(26)),                              # how far the lips part
+            "up": both(a(25) * (.02 + .06 * a(10) + .02 * a(12)) + .07 * a(26)),                # how far the lips part
             "down": both(a(25) * (.06 + .07 * a(12) + .03 * a(20)) + .06 * a(16) + .30 * a(26)),
-            "upper": both(.075 + .01 * a(10) - .02 * a(12) - .02 * a(20) - .035 * a(23) - .05 * a(24)),       # how thick they are
+            "upper": both(.075 + .01 * a(10) - .02 * a(12) - .02 * a(20) - .035 * a(23) - .05 * a(24)),  # their thickness
             "lower": both(.10 - .02 * a(12) + .02 * a(17) - .02 * a(20) - .04 * a(23) - .06 * a(24))}
 
 
@@ -264,7 +285,7 @@ def _lids(a, blink: Tensor) -> dict[str, Tensor]:
     """How far the lids stand from the eye's axis and how the upper one slants, (N, 2) each; blink (N, 1)"""
     upper = .105 + .065 * a(5) - .028 * a(7) - .020 * a(6) - .030 * a(9) - .012 * a(4) * (1 - a(5))
     lower = .060 + .012 * a(5) - .028 * a(7) - .036 * a(6) - .020 * a(9)
-    slant = -.15 + .55 * a(4) * (1 - a(1)) - .35 * a(1) * (1 - a(2))                                          # inner end low: anger; high: sadness
+    slant = -.15 + .55 * a(4) * (1 - a(1)) - .35 * a(1) * (1 - a(2))  # inner end low: anger; high: sadness
     return {"upper": upper * (1 - blink) - .03 * blink, "lower": lower * (1 - .3 * blink), "slant": slant}
 
 
@@ -275,16 +296,17 @@ def _pick(sides: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
 
 def _lips(x: Tensor, m: dict[str, Tensor]) -> tuple[Tensor, ...]:
     """Heights at x of the lips' edges from above: outer and inner upper, inner and outer lower; (N, H, W) each"""
-    s2 = (x / m["x"]) ** 2                                                                                    # 0 in the middle, 1 at the corner
+    s2 = (x / m["x"]) ** 2  # 0 in the middle, 1 at the corner
     line, part = m["middle"] + (m["y"] - m["middle"]) * s2, 1 - s2 * s2
     above, below = line - m["up"] * part, line + m["down"] * part
     return above - m["upper"] * (1 - s2 - .28 * torch.exp(-30 * s2)), above, below, below + m["lower"] * part
 
 
 def _eye(x: Tensor, lids: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Where across an eye x is, −1 its inner corner and 1 its outer one, and the heights of the lids there; (N, H, W) each"""
+    """Where across an eye x is, −1 its inner corner, 1 its outer one, and the heights of the lids there; (N, H, W) each"""
     s = (x.abs() - EYE_X) / EYE_W
-    return s, EYE_Y - .012 * s - lids["upper"] * (1 - s * s) * (1 + lids["slant"] * s), EYE_Y - .012 * s + lids["lower"] * (1 - s * s) * (1 + .15 * s)
+    arch, axis = 1 - s * s, EYE_Y - .012 * s
+    return s, axis - lids["upper"] * arch * (1 + lids["slant"] * s), axis + lids["lower"] * arch * (1 + .15 * s)
 
 
 def _brow(s: Tensor) -> Tensor:
@@ -296,22 +318,22 @@ def _landmarks(mouth: dict, lids: dict, field: Tensor, muscles: Tensor) -> Tenso
     """The 68 points, in dlib's order, in the posed frame → (N, 2, 1, 68)"""
     line = lambda *v: field.new_tensor(v)
     angle = torch.linspace(-.16, torch.pi + .16, 17, device=field.device)
-    jaw = torch.stack([-angle.cos() * (.80 - .102 * angle.sin()), 1.06 * angle.sin()])                        # (2, 17)
+    jaw = torch.stack([-angle.cos() * (.80 - .102 * angle.sin()), 1.06 * angle.sin()])          # (2, 17)
     s = torch.linspace(0, 1, 5, device=field.device)
-    brow = torch.stack([.16 + .46 * s, _brow(s)])                                                             # (2, 5), inner to outer
-    nose = torch.stack([line(0, 0, 0, 0, -.15, -.08, 0, .08, .15), line(-.20, -.05, .10, .24, .29, .325, .34, .325, .29)])
-    skin = torch.cat([jaw, (line(-1, 1)[:, None] * brow).flip(1), brow, nose], 1)                             # (2, 36)
-    skin = _forth(skin[None, :, None].expand(len(field), -1, -1, -1), muscles)                                # (N, 2, 1, 36)
+    brow = torch.stack([.16 + .46 * s, _brow(s)])                                               # (2, 5), inner to outer
+    nose = line(0, 0, 0, 0, -.15, -.08, 0, .08, .15), line(-.20, -.05, .10, .24, .29, .325, .34, .325, .29)
+    skin = torch.cat([jaw, (line(-1, 1)[:, None] * brow).flip(1), brow, torch.stack(nose)], 1)               # (2, 36)
+    skin = _forth(skin[None, :, None].expand(len(field), -1, -1, -1), muscles)                  # (N, 2, 1, 36)
     across = EYE_W * line(-1, -1 / 3, 1 / 3, 1, 1 / 3, -1 / 3)
     ex = torch.cat([across - EYE_X, across + EYE_X]).expand(len(field), 1, 12)
     _, above, below = _eye(ex, _pick(lids, ex))
-    ey = torch.where(line(1, 1, 1, 1, 0, 0).repeat(2) > 0, above, below)                                      # (N, 1, 12)
-    step = line(-1, -.67, -.22, 0, .22, .67, 1, .67, .22, 0, -.22, -.67, -1, -.4, 0, .4, 1, .4, 0, -.4).expand(len(field), 1, 20)
-    m = _pick(mouth, step)
-    edges = torch.stack(_lips(step * m["x"], m), -1)                                                          # (N, 1, 20, 4)
+    ey = torch.where(line(1, 1, 1, 1, 0, 0).repeat(2) > 0, above, below)                        # (N, 1, 12)
+    step = line(-1, -.67, -.22, 0, .22, .67, 1, .67, .22, 0, -.22, -.67, -1, -.4, 0, .4, 1, .4, 0, -.4)
+    m = _pick(mouth, step.expand(len(field), 1, 20))
+    edges = torch.stack(_lips(step * m["x"], m), -1)                                            # (N, 1, 20, 4)
     edge = line(*[0] * 7, *[3] * 5, *[1] * 5, *[2] * 3).long()
-    my = edges.gather(-1, edge[:, None].expand(*edges.shape[:3], 1))[..., 0]                                  # (N, 1, 20)
-    soft = torch.stack([torch.cat([ex, step * m["x"]], -1), torch.cat([ey, my], -1)], 1)                      # (N, 2, 1, 32)
+    my = edges.gather(-1, edge[:, None].expand(*edges.shape[:3], 1))[..., 0]                    # (N, 1, 20)
+    soft = torch.stack([torch.cat([ex, step * m["x"]], -1), torch.cat([ey, my], -1)], 1)        # (N, 2, 1, 32)
     return _forth(torch.cat([skin, soft], -1), field)
 
 
@@ -338,10 +360,11 @@ def _colours(faces: Faces) -> dict[str, Tensor]:
 
 @cache
 def _relief(size: int, device) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean face as a landscape: its slopes in x and y (size, size), and the units' creases, left then right (2·18, size²)"""
+    """The mean face as a landscape, its slopes in x and y (size, size), and the units' creases, as `_bases` (2·18, size²)"""
     x, y = _knots(size, SKIN_REACH, device)
     pitch = 2 * SKIN_REACH / (size - 1)
-    z = .75 * (1.12 - (x / .85) ** 2 - (y / 1.12) ** 2).clamp(min=.02).sqrt() + sum(row[4] * _spot(x.abs(), y, *row[:4]) for row in RELIEF)
+    z = .75 * (1.12 - (x / .85) ** 2 - (y / 1.12) ** 2).clamp(min=.02).sqrt()
+    z = z + sum(height * _spot(x.abs(), y, *where) for *where, height in RELIEF)
     zy, zx = torch.gradient(z, spacing=pitch)
     lines = []
     for sign, unit in ((sign, unit) for sign in (-1, 1) for unit in AUS):
@@ -349,8 +372,9 @@ def _relief(size: int, device) -> tuple[Tensor, Tensor, Tensor]:
         for cx, cy, length, thick, degrees, depth in CREASES.get(unit, ()):
             turn, thick = x.new_tensor(degrees).deg2rad(), max(thick, .6 * pitch)
             along = turn.cos() * (sign * x - cx) + turn.sin() * (y - cy)
-            over = turn.cos() * (y - cy) - turn.sin() * (sign * x - cx) + .8 * along ** 2                     # a little bent
-            lines[-1] += depth * (.5 * _spot(along, over, 0, -2 * thick, length, 1.5 * thick) - _spot(along, over, 0, 0, length, thick))
+            over = turn.cos() * (y - cy) - turn.sin() * (sign * x - cx) + .8 * along ** 2       # a little bent
+            bright, dark = _spot(along, over, 0, -2 * thick, length, 1.5 * thick), _spot(along, over, 0, 0, length, thick)
+            lines[-1] += depth * (.5 * bright - dark)
     return zx, zy, torch.stack(lines).flatten(1)
 
 
@@ -364,25 +388,27 @@ def _skin(faces: Faces, size: int) -> Tensor:
     """Each subject's face at rest under the clip's light, painted flat in the skin frame → (B, 3, size, size)"""
     x, y = _knots(size, SKIN_REACH, faces.light.device)
     ax, pitch = x.abs(), 2 * SKIN_REACH / size
-    look = lambda name: faces.trait(name)[:, None, None]                                                      # (B, 1, 1)
-    tone, hair = (_colours(faces)[name][..., None, None] for name in ("skin", "hair"))                        # (B, 3, 1, 1)
+    look = lambda name: faces.trait(name)[:, None, None]                                        # (B, 1, 1)
+    tone, hair = (_colours(faces)[name][..., None, None] for name in ("skin", "hair"))          # (B, 3, 1, 1)
     zx, zy, _ = _relief(size, faces.light.device)
-    fine, broad = (F.interpolate(F.avg_pool2d(faces.detail[:, None], k), (size, size), mode="bicubic", align_corners=True)[:, 0] for k in (1, 4))
+    spread = lambda v: F.interpolate(v, (size, size), mode="bicubic", align_corners=True)[:, 0]
+    fine, broad = spread(faces.detail[:, None]), spread(F.avg_pool2d(faces.detail[:, None], 4))  # (B, M, M) each
     light = (1 - .38 * (faces.light[:, 0, None, None] * zx + faces.light[:, 1, None, None] * zy)).clamp(.5, 1.25)
-    light = light * (1 + .022 * fine + .10 * broad) * (1 - .18 * _spot(ax, y, .37, -.20, .24, .13) - .20 * _spot(ax, y, .17, .27, .035, .07)
-                                                       - .12 * _spot(x, y, 0, .36, .10, .04) - .12 * _spot(x, y, 0, .775, .16, .035))
-    face = tone * light[:, None]                                                                              # (B, 3, M, M)
+    hollow = .18 * _spot(ax, y, .37, -.20, .24, .13) + .20 * _spot(ax, y, .17, .27, .035, .07)  # eyes, wings of the nose
+    hollow = hollow + .12 * _spot(x, y, 0, .36, .10, .04) + .12 * _spot(x, y, 0, .775, .16, .035)
+    light = light * (1 + .022 * fine + .10 * broad) * (1 - hollow)
+    face = tone * light[:, None]                                                                # (B, 3, M, M)
     blush = .5 * _spot(ax, y, .48, .20, .22, .18) + .4 * _spot(x, y, 0, .25, .12, .08)
     _over(face, face * face.new_tensor([1.0, .74, .72])[:, None, None], look("blush") * blush)
     freckles = 1.8 * (look("freckles") - .6).clamp(min=0) * (fine - 1.1).clamp(0, 1) * _spot(ax, y, .3, .15, .4, .25)
     _over(face, tone * .6, freckles)
     beard = torch.sigmoid(22 * (y - .42 + .3 * (ax - .5).clamp(min=0))) * (1 - .8 * _spot(x, y, 0, .61, .34, .12))
     _over(face, hair * .6 + .1, (.9 * (look("stubble") - .6).clamp(min=0) * beard * (1 + .15 * fine)).clamp(0, 1))
-    _over(face, tone * .25, .85 * _spot(ax, y, .072, .315, .042, .024).expand_as(light))                      # nostrils
+    _over(face, tone * .25, .85 * _spot(ax, y, .072, .315, .042, .024).expand_as(light))        # nostrils
     s = (ax - .16) / .46
     thick = (.020 + .028 * look("brow weight")) * (1 - .55 * s.clamp(0, 1)) + .3 * pitch
     edge = torch.maximum((y - _brow(s)).abs() - thick, torch.maximum(-s, s - 1) * .46)
-    _over(face, hair * .75, (.5 - edge / (1.4 * pitch)).clamp(0, 1) * (.88 + .05 * fine).clamp(0, 1))         # brows
+    _over(face, hair * .75, (.5 - edge / (1.4 * pitch)).clamp(0, 1) * (.88 + .05 * fine).clamp(0, 1))  # brows
     return face
 
 
@@ -392,8 +418,8 @@ def _paint_mouth(canvas: Tensor, x: Tensor, y: Tensor, cover, mouth: dict, a, li
     top, above, below, low = _lips(x, m)
     top, low, between = top - .016 * (full - .4), low + .026 * (full - .4), ax < m["x"] + .008
     _over(canvas, lip, cover(torch.maximum(top - y, y - low)) * between * .9)
-    _over(canvas, lip * .84, cover(torch.maximum(top - y, y - above)) * between * .7)                         # the upper lip lies in the shade
-    _over(canvas, lip * .4 + .6, .25 * _spot(x, y - .45 * below - .55 * low, 0, 0, .13, .022))                # the lower one shines
+    _over(canvas, lip * .84, cover(torch.maximum(top - y, y - above)) * between * .7)  # the upper lip lies in the shade
+    _over(canvas, lip * .4 + .6, .25 * _spot(x, y - .45 * below - .55 * low, 0, 0, .13, .022))  # the lower one shines
     inside = cover(torch.maximum(above - y, y - below)) * between
     _over(canvas, (.24, .06, .07), inside)
     _over(canvas, (.74, .34, .34), inside * cover(((x / .17) ** 2 + ((y - below) / .09) ** 2).sqrt_().sub_(1).mul_(.1)))
@@ -403,12 +429,13 @@ def _paint_mouth(canvas: Tensor, x: Tensor, y: Tensor, cover, mouth: dict, a, li
     _over(canvas, lip * .42, cover((y - .5 * (above + below)).abs() - .011) * (ax < m["x"] + .015) * (1 - inside) * .85)
 
 
-def _paint_eyes(canvas: Tensor, x: Tensor, y: Tensor, cover, lids: dict, gaze: Tensor, colours: dict, crease: Tensor) -> None:
+def _paint_eyes(canvas: Tensor, x: Tensor, y: Tensor, cover, lids: dict, gaze: Tensor, colours: dict,
+                crease: Tensor) -> None:
     """Whites, irises, lids: canvas (N, 3, h, w), x, y (N, h, w) in the head frame, gaze (N, 2), crease (N, 1, 1)"""
     s, top, low = _eye(x, _pick(lids, x))
     across = s.abs() < 1.06
     inside = cover(torch.maximum(top - y, y - low)) * across
-    shade = 1 - .32 * torch.exp((top - y).clamp(max=0) / .04)                                                 # of the upper lid
+    shade = 1 - .32 * torch.exp((top - y).clamp(max=0) / .04)                                   # of the upper lid
     _over(canvas, canvas.new_tensor([.96, .95, .94])[:, None, None] * shade[:, None], inside)
     dx, dy = x - gaze[:, 0, None, None] - torch.where(x > 0, EYE_X, -EYE_X), y - gaze[:, 1, None, None] - EYE_Y + .015
     r = (dx * dx + dy * dy).sqrt_()
@@ -416,16 +443,16 @@ def _paint_eyes(canvas: Tensor, x: Tensor, y: Tensor, cover, lids: dict, gaze: T
     _over(canvas, colours["iris"] * (1.05 + 4 * dy.clamp(-.1, .1))[:, None], inside * cover(r - .084))
     _over(canvas, (.03, .03, .03), inside * cover(r - .042))
     _over(canvas, (1., 1., 1.), inside * cover(((dx + .032) ** 2 + (dy + .036) ** 2).sqrt_() - .021) * .95)
-    _over(canvas, colours["hair"] * .25, cover((y - top + .006).abs() - .019) * across * .92)                 # lashes
+    _over(canvas, colours["hair"] * .25, cover((y - top + .006).abs() - .019) * across * .92)   # lashes
     _over(canvas, colours["skin"] * .5, cover((y - low).abs() - .007) * across * .55)
     _over(canvas, colours["skin"] * .5, torch.exp(-((y - top + .058) / .014) ** 2) * across * (.15 + .35 * crease))
 
 
 def _window(points: Tensor, margin: float, size: int) -> tuple[Tensor, ...]:
     """Indices (n, channel, row, column) of a window around points (N, K, 2) in each of N pictures, all equally large"""
-    low, high = (points.amin(1) - margin).floor().long(), (points.amax(1) + margin).ceil().long()             # (N, 2)
+    low, high = (points.amin(1) - margin).floor().long(), (points.amax(1) + margin).ceil().long()  # (N, 2)
     w, h = (high - low + 1).amax(0).clamp(max=size).tolist()
-    left, top = low.clamp(min=0).minimum(low.new_tensor([size - w, size - h]))[..., None, None, None].unbind(1)     # (N, 1, 1, 1)
+    left, top = low.clamp(min=0).minimum(low.new_tensor([size - w, size - h]))[..., None, None, None].unbind(1)
     count = lambda n: torch.arange(n, device=points.device)
     return count(len(points))[:, None, None, None], count(3)[:, None, None], top + count(h)[:, None], left + count(w)
 
@@ -434,7 +461,9 @@ def draw(faces: Faces, size: int, device="cpu") -> tuple[Tensor, Tensor]:
     """Draw a plan.
 
     faces   B clips of T frames
-    →       video (B, T, 3, size, size) in [0, 1], landmarks (B, T, 68, 2) in pixels, (x, y), dlib's order; (0, 0) a pixel's centre
+    →       video (B, T, 3, size, size) in [0, 1]; landmarks (B, T, 68, 2) in pixels, (x, y), in dlib's order
+
+    A landmark (3, 5) is the centre of the pixel in column 3 and row 5.
 
     Raises ValueError where size is under 16.
     """
@@ -450,36 +479,39 @@ def _draw(faces: Faces, size: int, device: torch.device) -> tuple[Tensor, Tensor
     B, T = faces.pose.shape[:2]
     grain = [torch.randn(T, 1, size, size, generator=torch.Generator().manual_seed(k)) for k in faces.key.tolist()]
     faces, grain = faces.to(device), torch.stack(grain).to(device)
-    balance = faces.side[:, None]                                                                             # (B, 1, 18)
-    units = torch.stack([faces.aus * (1 - balance.clamp(min=0)), faces.aus * (1 + balance.clamp(max=0))], 2).flatten(0, 1)     # (N, 2, 18)
+    balance = faces.side[:, None]                                                               # (B, 1, 18)
+    units = torch.stack([faces.aus * (1 - balance.clamp(min=0)), faces.aus * (1 + balance.clamp(max=0))], 2)
+    units = units.flatten(0, 1)                                                                 # (N, 2, 18)
     a = lambda unit: units[:, :, AUS.index(unit)]                                                             # (N, 2)
-    frames = lambda v: v.repeat_interleave(T, 0)                                                              # (B, ...) → (N, ...)
-    look = lambda name: frames(faces.trait(name))[:, None, None]                                              # (N, 1, 1)
-    colours = {name: frames(rgb)[..., None, None] for name, rgb in _colours(faces).items()}                   # (N, 3, 1, 1) each
-    eyes, lamp, patch = faces.eyes.flatten(0, 1), frames(faces.light)[:, :, None, None], frames(faces.patch)[:, :, None, None]
+    frames = lambda v: v.repeat_interleave(T, 0)                                                # (B, ...) → (N, ...)
+    look = lambda name: frames(faces.trait(name))[:, None, None]                                # (N, 1, 1)
+    colours = {name: frames(rgb)[..., None, None] for name, rgb in _colours(faces).items()}     # (N, 3, 1, 1) each
+    eyes = faces.eyes.flatten(0, 1)                                                             # (N, 3)
+    lamp, patch = frames(faces.light)[:, :, None, None], frames(faces.patch)[:, :, None, None]  # (N, 4 or 8, 1, 1)
 
     # where: landmarks from the face to the picture, pixels from the picture to the face
     (field, muscles), (matrix, shift) = _fields(faces, units), _similarity(faces)
     mouth, lids = _mouth(a), _lids(a, eyes[:, 2:])
-    points = torch.einsum("nij,njhw->nihw", matrix, _landmarks(mouth, lids, field, muscles)) + shift          # (N, 2, 1, 68)
-    points = ((points / HALF + 1) * size / 2 - .5).squeeze(2).mT                                              # (N, 68, 2)
+    points = torch.einsum("nij,njhw->nihw", matrix, _landmarks(mouth, lids, field, muscles)) + shift  # (N, 2, 1, 68)
+    points = ((points / HALF + 1) * size / 2 - .5).squeeze(2).mT                                # (N, 68, 2)
     pixel = 2 * HALF / size
     axis = (torch.arange(size, device=device) + .5) * pixel - HALF
-    px, py = axis - shift[:, 0], axis[:, None] - shift[:, 1]                                                  # (N, 1, W), (N, H, 1)
-    away = (matrix.mT / torch.linalg.det(matrix)[:, None, None])[..., None, None]                             # the inverse of a similarity
-    posed = torch.stack([away[:, i, 0] * px + away[:, i, 1] * py for i in (0, 1)], 1)                         # (N, 2, H, W)
+    px, py = axis - shift[:, 0], axis[:, None] - shift[:, 1]                                    # (N, 1, W), (N, H, 1)
+    away = (matrix.mT / torch.linalg.det(matrix)[:, None, None])[..., None, None]  # the inverse of a similarity
+    posed = torch.stack([away[:, i, 0] * px + away[:, i, 1] * py for i in (0, 1)], 1)           # (N, 2, H, W)
     head = _back(posed, field)
     skin = _back(head, muscles)
     x, y = head.unbind(1)
     ax = x.abs()
-    cover = lambda distance: (.5 - distance / (1.2 * pixel)).clamp_(0, 1)                                     # 1 inside, 0 outside, a soft edge
-    ring = lambda dx, dy: (dx * dx + dy * dy).sqrt_().sub_(1)                                                 # under 0 within the unit circle
+    cover = lambda distance: (.5 - distance / (1.2 * pixel)).clamp_(0, 1)  # 1 inside, 0 outside, a soft edge
+    ring = lambda dx, dy: (dx * dx + dy * dy).sqrt_().sub_(1)  # under 0 within the unit circle
 
     # behind the face: background, hair, neck, clothes, ears
     fade = torch.linspace(0, 1, size, device=device)[:, None].expand(len(x), 1, size, size)
-    picture = torch.lerp(*frames(faces.scene)[..., None, None].unbind(1), fade)                               # (N, 3, H, W)
+    picture = torch.lerp(*frames(faces.scene)[..., None, None].unbind(1), fade)                 # (N, 3, H, W)
     hairy, part = (look("bald") > .06).float(), look("parting")
-    rise = (y + .15) / torch.where(y < -.15, .98 + .16 * look("hair volume"), .55 + 1.7 * (look("hair length") - .4).clamp(min=0))
+    fall = .55 + 1.7 * (look("hair length") - .4).clamp(min=0)
+    rise = (y + .15) / torch.where(y < -.15, .98 + .16 * look("hair volume"), fall)
     mass = ring(x / (.88 + .10 * look("hair volume")), torch.where(y < -.15, rise, rise * rise)).mul_(.8)
     _over(picture, colours["hair"] * .62, cover(mass) * hairy)
     _over(picture, colours["skin"] * .70, cover(torch.maximum(ax - .40, .5 - y)))
@@ -489,21 +521,24 @@ def _draw(faces: Faces, size: int, device: torch.device) -> tuple[Tensor, Tensor
     # the face: skin with its creases, then mouth and eyes in their windows
     M = min(128, max(64, size // 32 * 32))
     crease = (units.flatten(1) @ _relief(M, device)[2]).unflatten(1, (1, M, M)) * (.5 + .9 * look("age"))[:, None]
-    flat = _skin(faces, M)[:, None] * (1 + crease.clamp_(-.6, .4)).unflatten(0, (B, T))                       # (B, T, 3, M, M)
+    flat = _skin(faces, M)[:, None] * (1 + crease.clamp_(-.6, .4)).unflatten(0, (B, T))         # (B, T, 3, M, M)
     sx, sy = skin.unbind(1)
     oval = cover(ring(sx / (.80 - .096 * sy), sy / 1.06).mul_(.8))
     _over(picture, _sample(flat.flatten(0, 1), skin, SKIN_REACH), oval)
-    n, c, rows, columns = window = _window(points[:, 48:], .07 / pixel, size)
+    window = n, _, rows, columns = _window(points[:, 48:], .07 / pixel, size)
     canvas = picture[window]
-    _paint_mouth(canvas, x[n, rows, columns][:, 0], y[n, rows, columns][:, 0], cover, mouth, a, colours["lip"], look("lips"))
+    wx, wy = (v[n, rows, columns][:, 0] for v in (x, y))                                        # (N, h, w)
+    _paint_mouth(canvas, wx, wy, cover, mouth, a, colours["lip"], look("lips"))
     picture[window] = canvas
-    n, c, rows, columns = window = _window(points[:, 36:48], .12 / pixel, size)
+    window = n, _, rows, columns = _window(points[:, 36:48], .12 / pixel, size)
     canvas = picture[window]
-    _paint_eyes(canvas, x[n, rows, columns][:, 0], y[n, rows, columns][:, 0], cover, lids, eyes, colours, look("lid crease"))
+    wx, wy = (v[n, rows, columns][:, 0] for v in (x, y))                                        # (N, h, w)
+    _paint_eyes(canvas, wx, wy, cover, lids, eyes, colours, look("lid crease"))
     picture[window] = canvas
 
     # before the face: fringe and its shadow, light, what hides it, grain
-    line = y + .80 - .30 * look("fringe") ** 2 - (part - .5) * .5 * x - .85 * ax ** 3 - .01 * (torch.sin(21 * x + 9 * part) + torch.sin(47 * x))
+    line = y + .80 - .30 * look("fringe") ** 2 - (part - .5) * .5 * x - .85 * ax ** 3
+    line = line - .01 * (torch.sin(21 * x + 9 * part) + torch.sin(47 * x))
     _over(picture, colours["skin"] * .45, (.30 - 2.5 * line.clamp(min=0)).clamp_(min=0) * hairy * oval)
     strands = 1 + .12 * torch.sin(34 * x + 5 * torch.sin(4 * y + 6 * part)) + .3 * _spot(x, y, 0, -.95, .6, .12)
     _over(picture, colours["hair"] * strands[:, None], cover(torch.maximum(mass, line)) * hairy)
@@ -521,8 +556,8 @@ def main(argv: list[str]) -> int:
         print("usage: python -m refnet.data.drawn_faces OUT.png", file=sys.stderr)
         return 2
     rows, columns, size, left, top = 6, len(EXPRESSIONS), 128, 20, 18
-    faces = plan(rows * columns, 1, seed=4, subjects=rows, expressions=columns, pose=.4, occlusion=0., noise=.01, stray=0.)
-    pictures = (draw(faces, size)[0][:, 0] * 255).round().byte().permute(0, 2, 3, 1).numpy()                  # (48, size, size, 3)
+    faces = plan(rows * columns, 1, seed=4, subjects=rows, expressions=columns, pose=.4, occlusion=0, noise=.01, stray=0)
+    pictures = (draw(faces, size)[0][:, 0] * 255).round().byte().permute(0, 2, 3, 1).numpy()    # (48, size, size, 3)
     sheet = Image.new("RGB", (left + columns * size, top + rows * size), "white")
     pen = ImageDraw.Draw(sheet)
     for e, name in enumerate(EXPRESSIONS):

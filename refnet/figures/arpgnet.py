@@ -5,20 +5,28 @@
     figure_6(beta)                             how much attention each frame is given
     figure_7(beta_face, picture, P=6, node=8)  attention to and from region 8
     figure_8(samples)                          frames, probabilities, right or wrong
+    of_clip(model, clip), of_report(...)       all that a trained model can show of a clip, of a tested part
+
+`python -m refnet.figures.arpgnet OUT.png` draws Figure 2.
 
 Nodes, regions and frames count from 1, as in the paper. beta[i, j] is the page's β_ij, averaged over the heads: how much of
 node j node i takes in. Its rows sum to 1, so what goes *out* of a node is read from its column.
 """
 import math
+import sys
+from types import ModuleType
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from refnet.data.samples import Sample
 from refnet.figures.canvas import (BLUE, FAINT, GREEN, GREY, INK, ORANGE, PAPER, RED, Canvas, Colour, bow, clear_of, heat, mix,
                                    readable_on, shortened, text_width)
 from refnet.figures.charts import bars_width, curves, draw_bars
-from refnet.pictures import fit
+from refnet.graphs.face_grid import face_grid
+from refnet.models.arpgnet import ARPGNet, look
+from refnet.pictures import fit, write_picture
 
 STRIP = 6                                             # frames that figure_8 shows of a clip
 
@@ -278,6 +286,45 @@ def figure_8(samples: list[tuple[Tensor, list[str], Tensor | list[float], int | 
     return canvas.image()
 
 
+def of_clip(model: ARPGNet, clip: Tensor) -> dict[str, Image.Image]:
+    """Figures 5 to 7 of one clip: name → picture; those that the model's modules and the clip's length allow.
+
+    clip   (T, 3, S, S)   uint8, as `prepare` gives it, on any device
+
+    Figs. 5 and 7 take the middle frame. Fig. 7 takes region 8, as the paper, or the middle one of a face of fewer.
+    """
+    T, P, cfg = len(clip), model.cfg.P, model.cfg
+    beta = look(model, clip[None].float() / 255, torch.ones(1, T, dtype=torch.bool, device=clip.device))
+    t, node = T // 2 + 1, 8 if P * P > 8 else P * P // 2 + 1
+    out = {}
+    if "fusion" in beta and cfg.appearance and cfg.relation and T > 1:
+        fusion = beta["fusion"][0].float().cpu()                                           # (2T, 2T)
+        out["figure5"] = figure_5(fusion, clip.cpu(), t, min(cfg.TRS if cfg.scope else T, T - 1))
+        out["figure6"] = figure_6(fusion)
+    if "face" in beta:
+        out["figure7"] = figure_7(beta["face"][0, t - 1].float().cpu(), clip[t - 1].cpu(), P, node)
+    return out
+
+
+def of_report(paper: ModuleType, model: ARPGNet, samples: list[Sample], rows: dict, device: torch.device) -> dict[str, Image.Image]:
+    """Figures 5 to 8 of a tested part: name → picture.
+
+    rows   the predictions of these samples, in their order
+
+    Fig. 8 shows the two right and the two wrong ones that the model was surest of; Figs. 5 to 7 the surest right one.
+    """
+    cfg, names = model.cfg, list(model.cfg.classes)
+    p = torch.stack([rows[f"p_{name}"] for name in names], dim=1)                          # (n, C)
+    sure, right = p.amax(1), rows["predicted"] == rows["target"]                           # (n,) each
+    known = rows["target"] >= 0
+    chosen = [k for kind in (right, ~right) for k in sure.where(kind & known, -1.0).argsort(descending=True, stable=True)[:2].tolist()
+              if (kind & known)[k]]
+    if not chosen:
+        return {}
+    shown = [(paper.prepare(samples[k], cfg, None)[0], names, p[k], int(rows["target"][k])) for k in chosen]
+    return of_clip(model, shown[0][0].to(device)) | {"figure8": figure_8(shown, "The surest samples, right and wrong")}
+
+
 # Parts of these figures
 
 def _check(beta: Tensor, N: int, name: str, node: int) -> None:
@@ -361,3 +408,9 @@ def _face(canvas: Canvas, left: float, top: float, side: float, picture: Tensor 
     canvas.area(at([*bow((0.36, 0.775), (0.5, 0.768), 0.020), *bow((0.5, 0.768), (0.64, 0.775), 0.020),
                     *bow((0.64, 0.775), (0.36, 0.775), 0.050)]), lips)
     canvas.area(leaf(0.5, 0.775, 0.14, -0.012, -0.019), (150, 74, 70))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("python -m refnet.figures.arpgnet OUT.png   draws Figure 2 from the code of Eq. 1")
+    write_picture(figure_2(face_grid(6), 6, 8), sys.argv[1])

@@ -5,8 +5,8 @@ from types import ModuleType
 PAPERS = ("arpgnet",)
 
 
-def load(key: str) -> ModuleType:
-    """The file of a paper: load("arpgnet") is refnet.models.arpgnet."""
+def load(key: str, folder: str = "models") -> ModuleType:
+    """The file of a paper: load("arpgnet") is refnet.models.arpgnet, load("arpgnet", "figures") draws its pictures."""
     if key not in PAPERS:
         raise ValueError(f"no paper {key!r}; there are {', '.join(PAPERS)}")
-    return importlib.import_module(f"refnet.models.{key}")
+    return importlib.import_module(f"refnet.{folder}.{key}")

@@ -37,6 +37,9 @@ class Config:
     """Every number of the paper, and every number it leaves out."""
     classes:    tuple = said(SEVEN, "§4.1.2, AFEW")
     T:          int   = said(16, "§4.2.1, frames per clip")
+    shown:      int   = said(16, "§4.2.1, frames of a clip in training")
+    random:     bool  = said(True, "§4.2.1, training takes a frame at random of each stretch; False the middle one")
+    flip:       bool  = ours(False, "no augmentation is printed; True mirrors every other clip in training")
     dilation:   int   = said(3, "§4.2.1, frames from one to the next in Aff-Wild2")
     size:       int   = said(96, "§4.2.1, pixels per side of a face")
     layout:     tuple = said((3, 4, 14, 3), "§3.2, InsightFace on ResNet50: iresnet50, residual units per block")
@@ -62,11 +65,12 @@ class Config:
     beta2:      float = said(0.999, "§4.2.2, Adam")
     eps:        float = said(1e-8, "§4.2.2, Adam")
     cosine:     bool  = ours(False, "no schedule is printed; True warms up for a tenth and falls to zero")
+    stills:     int   = ours(0, "epochs on the clips' middle frames before the clips themselves")
     epochs:     int   = ours(30, "not printed")
     batch_size: int   = ours(16, "not printed")
 
     def __post_init__(self):
-        for name in ("T", "dilation", "size", "P", "layers", "heads", "hidden", "epochs", "batch_size"):
+        for name in ("T", "shown", "dilation", "size", "P", "layers", "heads", "hidden", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
         if not (self.appearance or self.relation):
@@ -83,13 +87,18 @@ PRESETS = {
     "demo": {
         "size":       ours(48, "demo: half the picture; the map after three blocks is 6 × 6"),
         "layout":     ours((1, 1, 1, 1), "demo"),
-        "widths":     ours((16, 32, 64, 96), "demo"),
-        "d":          ours(96, "demo: as wide as the last block"),
+        "widths":     ours((16, 32, 64, 64), "demo"),
+        "d":          ours(64, "demo: as wide as the last block"),
         "hidden":     ours(64, "demo"),
         "share":      ours(True, "demo: one set of blocks costs half the time"),
+        "dropout":    ours(0.0, "demo: too few steps to need it"),
+        "shown":      ours(6, "demo: fewer frames in training than in testing, as its reference [56] does"),
+        "flip":       ours(True, "demo"),
+        "stills":     ours(6, "demo: stands in for the pre-training of the blocks (§3.2)"),
         "lr_trunk":   ours(1e-3, "demo: nothing is pre-trained"),
         "cosine":     ours(True, "demo"),
-        "epochs":     ours(8, "demo"),
+        "epochs":     ours(2, "demo"),
+        "batch_size": ours(32, "demo"),
     },
 }
 
@@ -122,8 +131,10 @@ ABLATIONS = {  # Table 4, AFEW     appearance relation fusion scope             
 
 
 def stages(cfg: Config) -> tuple[Stage, ...]:
-    """One stage, end to end."""
-    return (Stage("train", cfg.epochs),)
+    """End to end on clips; before that, where `stills` asks for it, on their middle frames, at twice the learning rate."""
+    still = {"shown": 1, "random": False, "lr": 2 * cfg.lr, "lr_trunk": 2 * cfg.lr_trunk}
+    first = (Stage("stills", cfg.stills, still, "nothing"),) if cfg.stills else ()
+    return *first, Stage("clips", cfg.epochs, carried="every weight")
 
 
 def frame_indices(n: int, T: int, rng: torch.Generator | None) -> list[int]:
@@ -143,7 +154,11 @@ def frame_indices(n: int, T: int, rng: torch.Generator | None) -> list[int]:
 
 def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """A sample's frames, and which of them are real: uint8 (n, 3, S, S), bool (n,), n ≤ T; rng None in testing."""
-    clip = sample.clip.read(frame_indices(len(sample.clip), cfg.T, rng), cfg.size)      # (n, 3, S, S)
+    T = cfg.T if rng is None else min(cfg.T, cfg.shown)
+    indices = frame_indices(len(sample.clip), T, rng if cfg.random else None)
+    clip = sample.clip.read(indices, cfg.size)                                # (n, 3, S, S)
+    if rng is not None and cfg.flip and torch.rand((), generator=rng) < 0.5:
+        clip = clip.flip(-1)
     return clip, torch.ones(len(clip), dtype=torch.bool)
 
 

@@ -44,7 +44,8 @@ def shard(batch: list[int], rank: int, world: int) -> list[int]:
 
 def tensors(target: dict[str, Any]) -> dict[str, Tensor]:
     """A sample's target: expression () and au (N,) as integers, va (2,) as floats."""
-    return {name: torch.tensor(value, dtype=torch.float32 if name == "va" else torch.long) for name, value in target.items()}
+    kinds = {"va": torch.float32}
+    return {name: torch.tensor(value, dtype=kinds.get(name, torch.long)) for name, value in target.items()}
 
 
 class Prepared(Dataset):
@@ -81,8 +82,9 @@ def collate(items: list) -> Batch | Exception:
 
 def loader(prepared: Prepared, keys: list[list[tuple[int | None, int]]], workers: int, pinned: bool) -> DataLoader:
     """A batch for each list of keys, in order."""
+    own = torch.Generator()                                     # the loader draws from it; the run's stays untouched
     return DataLoader(prepared, batch_sampler=keys, collate_fn=collate, num_workers=workers, pin_memory=pinned,
-                      worker_init_fn=_deaf, generator=torch.Generator())       # its own generator: the run's stays untouched
+                      worker_init_fn=_deaf, generator=own)
 
 
 def to_device(batch: Batch | Exception, device: torch.device) -> Batch:

@@ -59,10 +59,11 @@ def save(path: Path, content: dict[str, Any]) -> None:
                               ) from error
 
 
-def load(path: str | Path, paper: str | None = None) -> dict[str, Any]:
+def load(path: str | Path, paper: str | None = None, going_on: bool = False) -> dict[str, Any]:
     """Read a checkpoint, on the CPU, and without running anything it brings along.
 
-    paper   the key it must be of; None for any
+    paper      the key it must be of; None for any
+    going_on   it must hold what training needs to go on, as last.pt does
 
     Raises CheckpointError for whatever is wrong: no such file, a folder, empty, cut, another kind of file, a checksum
     that differs, numbers that are not finite, another paper.
@@ -74,20 +75,25 @@ def load(path: str | Path, paper: str | None = None) -> dict[str, Any]:
             digest = hashlib.file_digest(f, "sha256").hexdigest()
         found = torch.load(path, map_location="cpu", weights_only=True)
         broken = None if sums else zipfile.ZipFile(path).testzip()             # without a checksum, the archive's own
-    except Exception as error:      # damaged bytes raise whatever they happen to hit: EOFError, KeyError, RuntimeError, ...
+    except Exception as error:      # damaged bytes raise whatever they happen to hit: EOFError, KeyError, ...
         reason, _ = why_unreadable(path, error)
         raise CheckpointError(path, reason, "Name a run folder, or a best.pt or last.pt in one") from error
     damaged = "Take another checkpoint of the run, or copy the file anew from where it was trained"
     if broken or (sums and digest not in sums):
-        raise CheckpointError(path, f"the file is damaged: its checksum is not the one {'inside' if broken else 'in ' + _side(path).name}", damaged)
+        where = "inside" if broken else f"in {_side(path).name}"
+        raise CheckpointError(path, f"the file is damaged: its checksum is not the one {where}", damaged)
     if not isinstance(found, dict) or "refnet" not in found or any(key not in found for key in NEEDED):
         raise CheckpointError(path, "this is not a checkpoint of a run", "Weights alone are given with --weights")
     if found["refnet"] > VERSION:
-        raise CheckpointError(path, f"written by a later version ({found['refnet']}; this one reads {VERSION})", "Update refnet")
+        raise CheckpointError(path, f"written by a later version ({found['refnet']}; this one reads {VERSION})",
+                              "Update refnet")
     if bad := not_finite(found["model"]):
         raise CheckpointError(path, f"not every weight is finite, in {some(bad)}", damaged)
     if paper is not None and found["paper"] != paper:
         raise CheckpointError(path, f"it is of --paper {found['paper']}, not {paper}", f"Use --paper {found['paper']}")
+    if going_on and "at" not in found:
+        raise CheckpointError(path, "it holds the chosen weights, not the state of the training",
+                              "Go on with the run's folder, or its last.pt")
     return found
 
 

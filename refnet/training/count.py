@@ -19,7 +19,8 @@ def multiply_adds(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int
     model.train(was)
     flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     top = type(model).__name__
-    return {"": counter.get_total_flops() // 2} | {name: flops.get(f"{top}.{name}", 0) // 2 for name, _ in model.named_children()}
+    parts = {name: flops.get(f"{top}.{name}", 0) // 2 for name, _ in model.named_children()}
+    return {"": counter.get_total_flops() // 2} | parts
 
 
 def report(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:

@@ -34,11 +34,12 @@ def start(name: str = "auto") -> Place:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"no device {name!r}; expected auto, cpu, cuda, cuda:1 or mps") from None
-    have = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(device.type, 0)
+    known = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    have = known.get(device.type, 0)
     index = dist.get_node_local_rank() if several and device.type == "cuda" else device.index or 0
     if index >= have:
-        raise ValueError(f"no device {name!r} for process {index} here: found {have} of kind {device.type}"
-                         + ("; this torch is built without CUDA" if device.type == "cuda" and not torch.version.cuda else ""))
+        without = "; this torch is built without CUDA" if device.type == "cuda" and not torch.version.cuda else ""
+        raise ValueError(f"no device {name!r} for process {index} here: found {have} of kind {device.type}{without}")
     if device.type == "cuda":
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
@@ -132,3 +133,22 @@ def wait(place: Place) -> None:
     """Go on when all are here."""
     if place.world > 1:
         dist.barrier()
+
+
+def generators(place: Place) -> list[dict[str, Tensor]]:
+    """The states of torch's random generators, an entry a process."""
+    states = {"cpu": torch.get_rng_state()}
+    if place.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(place.device)
+    each = {name: everyones(state, place) for name, state in states.items()}
+    return [{name: each[name][rank] for name in each} for rank in range(place.world)]
+
+
+def set_generators(states: list[dict[str, Tensor]], place: Place) -> bool:
+    """Set this process's generators; False, and nothing done, where the number of processes was another."""
+    if len(states) != place.world:
+        return False
+    torch.set_rng_state(states[place.rank]["cpu"])
+    if "cuda" in states[place.rank] and place.device.type == "cuda":
+        torch.cuda.set_rng_state(states[place.rank]["cuda"], place.device)
+    return True

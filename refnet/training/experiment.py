@@ -46,13 +46,15 @@ def folds_of(job: Job, found: Collection) -> list[Fold]:
     folds = job.paper.DATASETS[job.dataset].protocol(found.samples, job.options.select, job.options.seed)
     for fold in folds:
         if not fold.report:
-            raise DataError(f"fold {fold.id}: no samples of the part `report`; found {len(fold.train)} to train, {len(fold.select)} to select")
+            raise DataError(f"fold {fold.id}: no samples of the part `report`; found {len(fold.train)} to train, "
+                            f"{len(fold.select)} to select")
         if len(fold.train) < 2:
             raise DataError(f"fold {fold.id}: one sample to train on; expected two or more")
         seen = {s.target.get("expression", -1) for s in fold.train}
         if seen != {-1} and (absent := [name for k, name in enumerate(job.cfg.classes) if k not in seen]):
-            raise DataError(f"fold {fold.id}: nothing to train on for {', '.join(absent)}, among {len(fold.train)} samples; "
-                            f"expected every one of {', '.join(job.cfg.classes)}; a smaller --select, now {job.options.select}, leaves more")
+            raise DataError(f"fold {fold.id}: nothing to train on for {', '.join(absent)}, among {len(fold.train)} "
+                            f"samples; expected every one of {', '.join(job.cfg.classes)}; a smaller --select, "
+                            f"now {job.options.select}, leaves more")
     return folds
 
 
@@ -63,11 +65,14 @@ def prove(samples: list[Sample], cfg: Any) -> None:
     C = len(getattr(cfg, "classes", ()))
     for s in samples:
         if s.target.keys() != samples[0].target.keys():
-            raise DataError(f"sample {s.id}: labelled with {sorted(s.target)}; sample {samples[0].id} with {sorted(samples[0].target)}")
+            raise DataError(f"sample {s.id}: labelled with {sorted(s.target)}; "
+                            f"sample {samples[0].id} with {sorted(samples[0].target)}")
         if "expression" in s.target and not -1 <= s.target["expression"] < C:
-            raise DataError(f"sample {s.id}: expression {s.target['expression']}; expected 0 to {C - 1}, or -1 for unknown")
-        if "au" in s.target and (len(s.target["au"]) != len(samples[0].target["au"]) or set(s.target["au"]) - {-1, 0, 1}):
-            raise DataError(f"sample {s.id}: action units {s.target['au']}; expected {len(samples[0].target['au'])} of 0, 1, or -1 for unknown")
+            raise DataError(f"sample {s.id}: expression {s.target['expression']}; "
+                            f"expected 0 to {C - 1}, or -1 for unknown")
+        units = len(samples[0].target.get("au", ()))
+        if "au" in s.target and (len(s.target["au"]) != units or set(s.target["au"]) - {-1, 0, 1}):
+            raise DataError(f"sample {s.id}: action units {s.target['au']}; expected {units} of 0, 1, or -1 for unknown")
         if "va" in s.target and (len(s.target["va"]) != 2 or any(v != v for v in s.target["va"])):
             raise DataError(f"sample {s.id}: valence and arousal {s.target['va']}; expected two numbers")
 
@@ -76,13 +81,15 @@ def describe(job: Job, found: Collection, folds: list[Fold], place: Place) -> st
     """What a run says before it trains."""
     first = folds[0]
     parts = (f"train {len(first.train)}, select {len(first.select)}, report {len(first.report)}" if len(folds) == 1 else
-             f"{len(folds)} folds ({', '.join(f.id for f in folds[:6])}{', ...' if len(folds) > 6 else ''}), every sample reported once")
-    choice = ("the epoch is chosen on the part `select`" if first.select else "no part `select`: the last epoch is taken")
+             f"{len(folds)} folds: {', '.join(f.id for f in folds[:6])}{', ...' if len(folds) > 6 else ''}")
+    choice = "the epoch is chosen on the part `select`" if first.select else "no part `select`: the last epoch is taken"
     row = f", row {job.ablation}" if job.ablation else ""
     several = f", {place.world} processes" if place.world > 1 else ""
-    own = ("; batch normalisation keeps statistics per process on the CPU" if place.world > 1 and place.device.type == "cpu" else "")
-    return "\n".join([f"{job.key} on {data_name(job)}, preset {job.preset}{row}, seed {job.options.seed}, on {machine(place)}{several}{own}",
-                      *(f"  {line}" for line in found.found), f"  {parts}; {choice}", "settings", config.table(job.cfg, job.sources)])
+    if place.world > 1 and place.device.type == "cpu":
+        several += "; batch normalisation keeps statistics per process on the CPU"
+    head = f"{job.key} on {data_name(job)}, preset {job.preset}{row}, seed {job.options.seed}, on {machine(place)}{several}"
+    return "\n".join([head, *(f"  {line}" for line in found.found), f"  {parts}; {choice}",
+                      "settings", config.table(job.cfg, job.sources)])
 
 
 def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, command: list[str],
@@ -109,9 +116,9 @@ def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, com
     for n, fold in enumerate(folds):
         home = runs.fold_folder(folder, fold.id, len(folds))
         title = "" if len(folds) == 1 else f"fold {fold.id} ({n + 1} of {len(folds)})  "
-        last = checkpoint.load(saved[home], job.key) if home in saved else None
-        stages = job.paper.stages(job.cfg)
-        if last and (home / "predictions.csv").exists() and last["at"]["stage"] == len(stages) - 1 and last["epoch"] == stages[-1].epochs:
+        last = checkpoint.load(saved[home], job.key, going_on=True) if home in saved else None
+        end = job.paper.stages(job.cfg)[-1]
+        if last and (home / "predictions.csv").exists() and (last["stage"], last["epoch"]) == (end.name, end.epochs):
             say(f"{title}is done already")
             parts.append(runs.read_predictions(home / "predictions.csv", classes))
             continue
@@ -121,8 +128,10 @@ def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, com
     if place.rank == 0:
         if len(folds) > 1:
             runs.write_predictions(folder / "predictions.csv", rows, classes)
-        runs.draw_confusion(folder, runs.averaged(rows, classes), classes, f"{job.key}, {data_name(job)}, seed {job.options.seed}")
-    say(f"report  {spelt(scores)}   ({data_name(job)}, seed {job.options.seed}{', ' + job.ablation if job.ablation else ''})")
+        title = f"{job.key}, {data_name(job)}, seed {job.options.seed}"
+        runs.draw_confusion(folder, runs.averaged(rows, classes), classes, title)
+    row = f", {job.ablation}" if job.ablation else ""
+    say(f"report  {spelt(scores)}   ({data_name(job)}, seed {job.options.seed}{row})")
     say(f"{clock(time.monotonic() - began)} on {machine(place)}")
     return scores
 
@@ -162,9 +171,9 @@ def count(job: Job, found: Collection, say: Callable[[str], None]) -> None:
 def record(job: Job, found: Collection, folds: list[Fold], place: Place, command: list[str]) -> dict[str, Any]:
     """What config.json holds."""
     return {"paper": job.key, "dataset": job.dataset, "preset": job.preset, "ablation": job.ablation, "data": job.root,
-            "seed": job.options.seed, "cfg": dataclasses.asdict(job.cfg), "sources": job.sources, "options": job.options._asdict(),
-            "command": shlex.join(command), "python": platform.python_version(), "torch": torch.__version__,
-            "device": machine(place), "processes": place.world, "found": found.found,
+            "seed": job.options.seed, "cfg": dataclasses.asdict(job.cfg), "sources": job.sources,
+            "options": job.options._asdict(), "command": shlex.join(command),
+            "python": platform.python_version(), "torch": torch.__version__, "device": machine(place), "processes": place.world, "found": found.found,
             "folds": {f.id: {"train": len(f.train), "select": len(f.select), "report": len(f.report)} for f in folds}}
 
 

@@ -30,7 +30,7 @@ from refnet.training.job import At, Interrupted, Job, Options, RunError, Stop
 from refnet.training.predictions import full, predict, stacked
 from refnet.training.progress import Progress
 
-LOOK = 50                                                       # steps between looks at the losses: a look waits for the device
+LOOK = 50                                                       # batches between looks at the losses: a look waits
 
 
 def train(job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, saved: dict[str, Any] | None = None,
@@ -39,6 +39,7 @@ def train(job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, saved: d
 
     folder   where they go; made here, once the networks, the weights and the first sample have proven good
     saved    the last.pt to go on from
+    title    what its lines begin with, where there are several folds
     opened   called once the folder is there
     →        the predictions, a row a sample of `report`
 
@@ -48,22 +49,24 @@ def train(job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, saved: d
     stages = paper.stages(job.cfg)
     same = hashlib.sha256("\n".join(s.id for s in fold.train).encode()).hexdigest()
     if saved and saved["data"] != same:
-        raise DataError(f"fold {fold.id}: the training samples are not those that the run began with; give the --data, --select "
-                        "and --seed it began with")
+        raise DataError(f"fold {fold.id}: the training samples are not those that the run began with; "
+                        "give --data where those lie")
     stat = saved["stat"] if saved else paper.statistics(stacked(fold.train), job.cfg)
     at = At(**saved["at"]) if saved else At()
     fixed = {"paper": job.key, "dataset": job.dataset, "preset": job.preset, "ablation": job.ablation, "root": job.root,
-             "cfg": dataclasses.asdict(job.cfg), "sources": job.sources, "options": options._asdict(), "seed": options.seed,
-             "fold": fold.id, "stat": stat, "data": same}
+             "cfg": dataclasses.asdict(job.cfg), "sources": job.sources, "options": options._asdict(),
+             "seed": options.seed, "fold": fold.id, "stat": stat, "data": same}
     steps = [_steps(len(fold.train), checkpoint.laid_over(job.cfg, s), options, place) for s in stages]
-    all_steps = sum(min(s.epochs * n, options.steps or sys.maxsize) for s, n in zip(stages, steps))
-    progress = Progress(all_steps - at.step, quiet=place.rank > 0)
+    to_go = [min(s.epochs * n, options.steps or sys.maxsize) for s, n in zip(stages, steps)]
+    progress = Progress(sum(to_go[at.stage:]) - at.step, quiet=place.rank > 0)
     for number in range(at.stage, len(stages)):
         if number > at.stage:
             at = At(stage=number, cut=at.cut, log=at.log)
         run = _Stage(job, fold, folder, place, stop, progress, fixed, at, title)
         run.begin(saved if saved and saved["at"]["stage"] == number else None)
         opened()
+        if place.rank == 0:
+            (folder / "predictions.csv").unlink(missing_ok=True)                  # those of a run that --steps had ended
         run.all_epochs()
     best = checkpoint.load(folder / "best.pt", job.key)
     run.model.load_state_dict(best["model"])
@@ -78,8 +81,8 @@ def train(job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, saved: d
 class _Stage:
     """One stage of one fold: its network, its optimizer, and the epochs."""
 
-    def __init__(self, job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, progress: Progress, fixed: dict[str, Any],
-                 at: At, title: str):
+    def __init__(self, job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, progress: Progress,
+                 fixed: dict[str, Any], at: At, title: str):
         stages, number = job.paper.stages(job.cfg), at.stage
         self.job, self.fold, self.folder, self.place, self.stop, self.progress = job, fold, folder, place, stop, progress
         self.fixed, self.at, self.title, self.stage = fixed, at, title, stages[number]
@@ -97,7 +100,8 @@ class _Stage:
             model.load_state_dict(saved["model"])
         elif self.before:
             report = load_weights(model, checkpoint.load(self.before)["model"], needed=0.0, source=self.before)
-            self.progress.say(f"{self.stage.name} starts from {self.before.name}: {self.stage.carried or 'what has its name and shape'}\n{report}")
+            carried = self.stage.carried or "every weight that has its name and shape"
+            self.progress.say(f"{self.stage.name} starts from {self.before.name}: {carried}\n{report}")
         elif options.weights:
             self.progress.say(job.paper.load_weights(model, options.weights, cfg))
         self.model = distributed.synchronised(model.to(place.device), place)
@@ -117,11 +121,10 @@ class _Stage:
             to_device(self.prepared[None, 0], place.device)                       # raises before the folder is made
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(mixed(options.seed, "training", self.fold.id, self.stage.name, place.rank))
-        if saved and len(saved["rng"]) == place.world:
-            _set_rng(saved["rng"][place.rank], place)
-        elif saved:
-            self.progress.say(f"begun with {len(saved['rng'])} processes, now {place.world}: dropout goes on from another seed")
-        if saved:
+        if saved and not distributed.set_generators(saved["rng"], place):
+            self.progress.say(f"begun with {len(saved['rng'])} processes, now {place.world}: "
+                              "dropout goes on from another seed")
+        if saved and place.rank == 0:
             runs.write_log(self.folder, self.at.log)
 
     def all_epochs(self) -> None:
@@ -137,7 +140,8 @@ class _Stage:
             whole = self.one_epoch()
             self.close_epoch(whole)
         if at.best is None and self.fold.select:
-            self.save_best("--steps ended before an epoch was done" if at.cut else "the last epoch: no score on the select part was a number")
+            self.save_best("--steps ended before an epoch was done" if at.cut else
+                           "the last epoch: no score on the select part was a number")
         distributed.wait(self.place)
 
     def one_epoch(self) -> bool:
@@ -147,7 +151,8 @@ class _Stage:
         keys = [[(at.epoch, i) for i in shard(batch, place.rank, place.world)] for batch in batches]
         watch: list[tuple[int, list[int], Tensor]] = []                          # losses not looked at yet
         self.model.train()
-        for b, batch in enumerate(loader(self.prepared, keys[at.batch:], options.workers, place.device.type == "cuda"), at.batch):
+        coming = loader(self.prepared, keys[at.batch:], options.workers, place.device.type == "cuda")
+        for b, batch in enumerate(coming, at.batch):
             inputs, target = to_device(batch, place.device)
             group = batches[b - b % options.accumulate:][:options.accumulate]    # the batches that share a step
             share, last = len(batches[b]) / sum(map(len, group)), b % options.accumulate == len(group) - 1
@@ -155,7 +160,7 @@ class _Stage:
             with contextlib.nullcontext() if last or place.world == 1 else self.net.no_sync():
                 with torch.autocast(place.device.type, torch.bfloat16, enabled=options.amp):
                     out = self.net(*inputs)
-                out, target = distributed.gathered(full(out), sizes, place), distributed.gathered(target, sizes, place)
+                out, target = distributed.gathered((full(out), target), sizes, place)
                 terms = self.job.paper.loss(out, target, self.stat, cfg, self.stage)
                 (terms["total"] * share).backward()
             n = len(batches[b])
@@ -175,8 +180,8 @@ class _Stage:
             if len(watch) >= LOOK or saves or self.progress.due():
                 self.look(watch)
                 if self.progress.due():
-                    done = -(-at.batch // options.accumulate)
-                    self.progress.tell(f"{self._where()}  step {done}/{self.steps}  loss {at.sums['total'].item() / at.seen:.4f}")
+                    done, mean = -(-at.batch // options.accumulate), at.sums["total"].item() / at.seen
+                    self.progress.tell(f"{self._where()}  step {done}/{self.steps}  loss {mean:.4f}")
             self.answer(watch, often=place.world == 1 or at.step % 10 == 0)
             if saves:
                 self.save_last()
@@ -188,12 +193,11 @@ class _Stage:
         return True
 
     def close_epoch(self, whole: bool) -> None:
-        """Evaluate, log, keep the best, save. An epoch cut short by --steps is logged, but resuming begins before it ended."""
+        """Evaluate, log, keep the best, save. An epoch cut short by --steps is logged; resuming takes up its middle."""
         at, select = self.at, self.fold.select
-        if bad := checkpoint.not_finite(self.model.state_dict()):
-            raise RunError(f"{self._where()}: after step {at.step} not every weight is a number, in {bad[0]}; "
-                           f"a smaller --lr, or --clip 1, may help")
-        row = {"stage": self.stage.name, "epoch": at.epoch + 1, "step": at.step, "lr": float(self.optimizer.param_groups[0]["lr"])}
+        self.sound()
+        row = {"stage": self.stage.name, "epoch": at.epoch + 1, "step": at.step,
+               "lr": float(self.optimizer.param_groups[0]["lr"])}
         row |= {name: float(value) / at.seen for name, value in at.sums.items()}
         scores = {}
         if select:
@@ -202,8 +206,9 @@ class _Stage:
             row |= {f"select_{name}": float(value) for name, value in scores.items()}
         first = next(iter(scores), None)
         better = first is not None and math.isfinite(scores[first]) and (at.best is None or scores[first] > at.best)
-        line = f"{self._where()}  " + "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("stage", "epoch", "step"))
-        self.progress.say(line + ("  (cut short by --steps)" if not whole else "  best" if better else ""))
+        numbers = "  ".join(f"{name} {row[name]:.4g}" for name in row if name not in ("stage", "epoch", "step"))
+        note = "  (cut short by --steps)" if not whole else "  best" if better else ""
+        self.progress.say(f"{self._where()}  {numbers}{note}")
         if whole:
             at.epoch, at.batch, at.seen, at.sums = at.epoch + 1, 0, 0, {}
             at.log.append(row)
@@ -228,10 +233,16 @@ class _Stage:
         """Look at the losses since the last look. Raises RunError for the first that is no number."""
         if watch and not torch.stack([loss for *_, loss in watch]).isfinite().all():
             step, batch, loss = next(entry for entry in watch if not entry[-1].isfinite())
-            names = ", ".join(self.fold.train[i].id for i in batch[:8]) + (f" and {len(batch) - 8} more" if len(batch) > 8 else "")
+            names = ", ".join(self.fold.train[i].id for i in batch[:8]) + (", ..." if len(batch) > 8 else "")
             raise RunError(f"{self._where()}, step {step}: the loss is {loss.item()}, with samples {names}; "
-                           "a smaller --lr, or --clip 1, may help; nothing of this epoch was kept as best")
+                           "a smaller --lr, or --clip 1, may help; nothing of this epoch was kept")
         watch.clear()
+
+    def sound(self) -> None:
+        """Raises RunError where a weight is no number."""
+        if bad := checkpoint.not_finite(self.model.state_dict()):
+            raise RunError(f"{self._where()}: after step {self.at.step} not every weight is a number, in {bad[0]}; "
+                           f"a smaller --lr, or --clip 1, may help; nothing of this epoch was kept")
 
     def answer(self, watch=(), often: bool = True) -> None:
         """Save and raise Interrupted where the run was asked to stop."""
@@ -248,18 +259,20 @@ class _Stage:
 
     def save_last(self) -> None:
         """Write last.pt: the run as it stands after a step."""
-        rng = _get_rng(self.place)
+        self.sound()
+        rng = distributed.generators(self.place)
         if self.place.rank == 0 and not self.at.cut:
             checkpoint.save(self.folder / "last.pt", self.fixed | {
                 "stage": self.stage.name, "epoch": self.at.epoch, "step": self.at.step, "at": vars(self.at), "rng": rng,
-                "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()})
+                "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict()})
 
     def save_best(self, chosen: str) -> None:
         """Write best.pt: the weights as they stand, and why they were chosen."""
         if self.place.rank == 0:
             checkpoint.save(self.best, self.fixed | {
-                "stage": self.stage.name, "epoch": self.at.epoch, "step": self.at.step, "best": self.at.best, "chosen": chosen,
-                "model": self.model.state_dict()})
+                "stage": self.stage.name, "epoch": self.at.epoch, "step": self.at.step, "best": self.at.best,
+                "chosen": chosen, "model": self.model.state_dict()})
 
     def _where(self) -> str:
         name = "" if len(self.job.paper.stages(self.job.cfg)) == 1 else f"{self.stage.name}  "
@@ -279,18 +292,3 @@ def _steps(n: int, cfg: Any, options: Options, place: Place) -> int:
 def _best(folder: Path, stages: tuple[Stage, ...], number: int) -> Path:
     """The chosen weights of a stage; those of the last one are simply best.pt."""
     return folder / ("best.pt" if number == len(stages) - 1 else f"best-{stages[number].name.replace(' ', '-')}.pt")
-
-
-def _get_rng(place: Place) -> list[dict[str, Tensor]]:
-    """The states of torch's generators, one entry a process."""
-    states = {"cpu": torch.get_rng_state()}
-    if place.device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(place.device)
-    each = {name: distributed.everyones(state, place) for name, state in states.items()}
-    return [{name: each[name][rank] for name in each} for rank in range(place.world)]
-
-
-def _set_rng(states: dict[str, Tensor], place: Place) -> None:
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and place.device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], place.device)

@@ -11,7 +11,7 @@ from refnet.training.job import Job, Options
 from refnet.training.runs import UsageError
 
 OWN = ("drawn", "folder")                                       # data sets that no paper prints a score for
-Runs = dict[tuple[str, int], tuple[Job, Path]]                  # (ablation row, seed) → what is trained, and where it goes
+Runs = dict[tuple[str, int], tuple[Job, Path]]                  # (ablation row, seed) → what is trained, and where to
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -43,7 +43,8 @@ def planned(paper: ModuleType, key: str, args: argparse.Namespace, options: Opti
         raise UsageError(f"drawn faces come without --data; for files, --dataset is one of {real}")
     dataset, preset = args.dataset or "drawn", args.preset or ("paper" if args.data else "demo")
     rows = rows_of(paper, args.table) if args.table else [args.ablation or ""]
-    name = f"table{args.table.removeprefix('table')}" if args.table else f"repeat{args.repeat}" if args.repeat > 1 else f"seed{args.seed}"
+    one = f"repeat{args.repeat}" if args.repeat > 1 else f"seed{args.seed}"
+    name = f"table{args.table.removeprefix('table')}" if args.table else one
     top, several = runs.new_folder(args.output_dir, key, name), len(rows) * args.repeat > 1
     if several and (held := sorted(top.glob("*/config.json"))):
         raise UsageError(f"--output-dir {top} holds runs already, such as {held[0].parent}; name another folder")
@@ -71,23 +72,29 @@ def settle(paper: ModuleType, key: str, dataset: str, preset: str, ablation: str
     return Job(paper, key, cfg, sources, dataset, preset, ablation, root, options)
 
 
-def resumed(paper: ModuleType, saved: dict[str, Any], yours: dict[str, Any], root: str | None, options: Options) -> Job:
-    """The job of a checkpoint. Where the data lie, workers, --steps and --save-every may be new, nothing else.
+def resumed(paper: ModuleType, saved: dict[str, Any], args: argparse.Namespace, options: Options) -> Job:
+    """The job of a checkpoint. Where the data lie, --workers, --steps and --save-every may be new, nothing else.
 
-    Raises UsageError for a setting on the command line that is not the run's.
+    Raises UsageError for a flag that says something else than the run did.
     """
-    for name, value in yours.items():
-        if value != saved["cfg"].get(name):
+    free = ("steps", "save_every", "workers")
+    asked = config.given(args, paper.Config)
+    asked |= {name: value for name, value in options._asdict().items()
+              if name not in free and value != Options._field_defaults[name]}
+    asked |= {name: getattr(args, name) for name in ("dataset", "preset", "ablation") if getattr(args, name) is not None}
+    for name, value in asked.items():
+        had = (saved["cfg"] | saved["options"] | saved).get(name)
+        if value != had:
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} {config.show(value)}: a run that goes on keeps its settings, {flag} "
-                             f"{config.show(saved['cfg'].get(name))}; leave the flag out, or start a new run")
-    kept = Options(**saved["options"])._replace(workers=options.workers, steps=options.steps, save_every=options.save_every)
+            raise UsageError(f"{flag} {config.show(value)}: a run that goes on keeps its settings, here {config.show(had)}; "
+                             f"leave {flag} out, or start a new run")
     try:
         cfg = paper.Config(**saved["cfg"])
     except TypeError as error:
         raise UsageError(f"the run was made by another version of {saved['paper']}: {error}; start a new run") from error
+    kept = Options(**saved["options"])._replace(steps=options.steps, save_every=options.save_every)
     return Job(paper, saved["paper"], cfg, saved["sources"], saved["dataset"], saved["preset"], saved["ablation"],
-               root or saved["root"], kept)
+               args.data or saved["root"], kept)
 
 
 def rows_of(paper: ModuleType, word: str) -> list[str]:
@@ -95,7 +102,8 @@ def rows_of(paper: ModuleType, word: str) -> list[str]:
     number = word.removeprefix("table")
     names = [name for name in paper.ABLATIONS if name.startswith(f"table{number}.")]
     if not names:
-        tables = list(dict.fromkeys(name.split(".")[0].removeprefix("table") for name in paper.ABLATIONS if name.startswith("table")))
+        rows = [name for name in paper.ABLATIONS if name.startswith("table")]
+        tables = list(dict.fromkeys(name.split(".")[0].removeprefix("table") for name in rows))
         raise UsageError(f"no --table {word}{config.nearest(word, tables)}; there are {', '.join(tables) or 'none'}")
     return names
 
@@ -123,7 +131,8 @@ def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> st
                       *(f"{printed[row][m]:.2f}" if m in printed[row] else "" for m in measures if beside)])
     wide = [max(map(len, column)) for column in zip(*lines)]
     data = "drawn faces" if some.dataset == "drawn" else some.dataset
-    note = f"{some.key} on {data}, preset {some.preset}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {some.options.seed}")
+    which = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {some.options.seed}"
+    note = f"{some.key} on {data}, preset {some.preset}, {which}"
     note += "" if beside else "; not to be compared with the paper's scores"
     return "\n".join(["  ".join(cell.ljust(w) for cell, w in zip(line, wide)).rstrip() for line in lines] + [note])
 

@@ -41,7 +41,8 @@ def new_folder(output_dir: str | None, key: str, name: str) -> Path:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"--output-dir {folder} is a file; name a folder")
         if (folder / "config.json").exists():
-            raise UsageError(f"--output-dir {folder} holds a run already; go on with it by --resume {folder}, or name another folder")
+            raise UsageError(f"--output-dir {folder} holds a run already; go on with it by --resume {folder}, "
+                             "or name another folder")
         return folder
     stem = Path("runs") / key / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     folder, n = stem, 2
@@ -103,8 +104,8 @@ def write_log(folder: Path, log: list[dict[str, Any]]) -> None:
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """Read log.csv back: numbers as numbers, blanks left out."""
     with (folder / "log.csv").open(encoding="utf-8", newline="") as f:
-        return [{k: v if k == "stage" else int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v != ""}
-                for row in csv.DictReader(f)]
+        kinds = {"stage": str, "epoch": int, "step": int}
+        return [{k: kinds.get(k, float)(v) for k, v in row.items() if v != ""} for row in csv.DictReader(f)]
 
 
 def write_predictions(path: Path, rows: Rows, classes: tuple[str, ...]) -> None:
@@ -136,7 +137,8 @@ def read_predictions(path: str | Path, classes: tuple[str, ...]) -> Rows:
             if name in WORDS:
                 rows[name] = [row[name] for row in table]
             elif name in ("target", "predicted"):
-                rows[name] = torch.tensor([classes.index(row[name]) if row[name] else -1 for row in table], dtype=torch.long)
+                codes = [classes.index(row[name]) if row[name] else -1 for row in table]
+                rows[name] = torch.tensor(codes, dtype=torch.long)
             else:
                 rows[name] = torch.tensor([int(row[name]) if whole else float(row[name]) for row in table],
                                           dtype=torch.long if whole else torch.float32)
@@ -190,7 +192,8 @@ def draw_log(folder: Path, log: list[dict[str, Any]]) -> None:
     names = [n for n in dict.fromkeys(name for row in log for name in row) if n not in ("stage", "epoch", "step", "lr")]
     lines = {n: [float(row.get(n, "nan")) for row in log] for n in names}
     terms, scores = [n for n in names if not n.startswith("select_")], [n for n in names if n.startswith("select_")]
-    write_picture(charts.curves(lines, panels={"loss": terms} | ({"select": scores} if scores else {})), folder / "curves.png")
+    panels = {"loss": terms} | ({"select": scores} if scores else {})
+    write_picture(charts.curves(lines, panels=panels), folder / "curves.png")
 
 
 def draw_confusion(folder: Path, rows: Rows, classes: tuple[str, ...], title: str) -> None:

@@ -1,0 +1,169 @@
+"""Look at what was trained.
+
+    python evaluate.py RUN                                 a run folder: the paper's measure, its figures, predictions.csv
+    python evaluate.py RUN/fold-s3/best.pt                 one fold of it
+    python evaluate.py RUN/best.pt face.jpg clip/ a.gif    one's own pictures, frame folders, animations: a table, and a
+                                                           picture each in RUN/pictures/
+    python evaluate.py RUN clip/ --landmarks faces.csv     the same, the faces cropped and aligned by 68 points a frame
+
+A checkpoint alone rebuilds the model. Exit status: 0 good, 1 it failed, 2 usage, 3 data, 4 checkpoint, 130 interrupted.
+"""
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from refnet import config, models
+from refnet.data.landmarks import crop_aligned, read_landmarks
+from refnet.data.samples import DataError, Sample
+from refnet.ops import metrics
+from refnet.pictures import Clip, PictureError, write_picture
+from refnet.training import checkpoint, distributed, experiment, plan, runs
+from refnet.training.checkpoint import CheckpointError
+from refnet.training.job import Options
+from refnet.training.predictions import predict
+
+
+@dataclass
+class Aligned:
+    """A clip whose faces are cropped by their landmarks as they are read."""
+    clip: Clip
+    points: Tensor                                              # (n, 68, 2), a face a frame
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def read(self, indices: list[int], size: int | None = None) -> Tensor:
+        for t in indices:
+            if not self.points[t].isfinite().all():
+                raise DataError(f"{self.clip.path}: no face was found in {self.clip.name(t)}; leave the frame out")
+        return torch.stack([crop_aligned(self.clip.read([t])[0], self.points[t], size) for t in indices])   # (n, 3, S, S)
+
+
+def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device: torch.device) -> None:
+    """Predict the tested part of every fold again, pool, score, draw."""
+    parts, found, pictures = [], None, {}
+    place = distributed.Place(device)
+    for file in files:
+        paper, cfg, model, saved = checkpoint.restore(file)
+        model.to(device)
+        job = plan.resumed(paper, saved, {}, args.data, Options(workers=0))
+        if found is None:
+            found = experiment.read(job)
+            print(f"{job.key} on {experiment.data_name(job)}, {saved['chosen']}", *found.found, sep="\n")
+            options = job.options._replace(workers=experiment.workers_for(found, args.workers))
+            folds = {fold.id: fold for fold in experiment.folds_of(job, found)}
+        if saved["fold"] not in folds:
+            raise DataError(f"{file} is of fold {saved['fold']}; the data now have the folds {', '.join(folds)}; "
+                            "name the data it was trained on with --data DIR")
+        fold = folds[saved["fold"]]
+        rows = predict(paper, model, fold.report, cfg, place, fold.id, options)
+        if not pictures:
+            pictures = models.load(job.key, "figures").of_report(paper, model, fold.report, rows, device)
+        parts.append(rows)
+    rows = runs.averaged(runs.pooled(parts), cfg.classes)
+    scores = paper.score(rows, cfg)
+    folder = Path(args.output_dir or run)
+    folder.mkdir(parents=True, exist_ok=True)
+    runs.write_predictions(folder / "predictions.csv", runs.pooled(parts), cfg.classes)
+    runs.draw_confusion(folder, rows, cfg.classes, f"{job.key}, {experiment.data_name(job)}, seed {saved['seed']}")
+    for name, picture in pictures.items():
+        write_picture(picture, folder / f"{name}.png")
+    print(f"\n{len(rows['sample'])} samples of the tested part, {experiment.data_name(job)}, seed {saved['seed']}, "
+          f"on {experiment.machine(place)}\n{experiment.spelt(scores)}\n")
+    print(confusion_table(metrics.confusion(rows["target"], rows["predicted"], len(cfg.classes)), cfg.classes))
+    print("\nwritten to " + str(folder) + ": " + ", ".join(["predictions.csv", "confusion.png", *(f"{n}.png" for n in pictures)]))
+
+
+def confusion_table(counts: Tensor, classes: tuple[str, ...]) -> str:
+    """Counts as text: rows are the truth, columns what was predicted, and the share found of each class."""
+    wide = max(9, *(len(name) for name in classes)) + 1
+    head = " " * wide + "".join(f"{name[:8]:>9}" for name in classes) + "    found"
+    recall = metrics.recall_per_class(counts)
+    lines = [f"{name:{wide}}" + "".join(f"{n:9d}" for n in row.tolist()) + f"{share:9.3f}"
+             for name, row, share in zip(classes, counts, recall.tolist())]
+    return "\n".join(["rows: target, columns: predicted", head, *lines])
+
+
+def evaluate_own(file: Path, args: argparse.Namespace, device: torch.device) -> None:
+    """Classify one's own pictures and clips: a table on stdout, an annotated picture each."""
+    paper, cfg, model, saved = checkpoint.restore(file)
+    model.to(device)
+    clips = [Clip(path) for path in args.paths]
+    if args.landmarks:
+        points, n = read_landmarks(args.landmarks), sum(map(len, clips))
+        if len(points) != n:
+            raise DataError(f"{args.landmarks}: {len(points)} rows, but {n} frames were given; a row a frame is needed, in order")
+        clips = [Aligned(clip, part) for clip, part in zip(clips, points.split([len(c) for c in clips]))]
+    else:
+        print("no --landmarks: the centre square of each picture is used; a face cropped as in training is read better")
+    if saved["dataset"] == "drawn":
+        print("this model was trained on drawn faces: what it says of a photograph is a demonstration, not a measurement")
+    samples = [Sample(path, clip, {}) for path, clip in zip(args.paths, clips)]
+    shown = [paper.prepare(sample, cfg, None) for sample in samples]                      # decoded before anything is written
+    rows = predict(paper, model, samples, cfg, distributed.Place(device), "-", Options())
+    folder = Path(args.output_dir or file.parent / "pictures")
+    draw = models.load(saved["paper"], "figures")
+    wide = max(map(len, args.paths))
+    print(f"\n{'':{wide}}  predicted" + "".join(f"{name[:9]:>11}" for name in cfg.classes))
+    for k, (path, inputs) in enumerate(zip(args.paths, shown)):
+        p = torch.stack([rows[f"p_{name}"][k] for name in cfg.classes])                   # (C,)
+        print(f"{path:{wide}}  {cfg.classes[rows['predicted'][k]]:9}" + "".join(f"{v:11.3f}" for v in p.tolist()))
+        pictures = {"prediction": draw.figure_8([(inputs[0], list(cfg.classes), p, None)], Path(path).name)}
+        for name, picture in (pictures | draw.of_clip(model, inputs[0].to(device))).items():
+            write_picture(picture, folder / f"{k + 1:03d}-{Path(path).stem}-{name}.png")
+    print(f"\npictures in {folder}")
+
+
+def checkpoints_of(run: Path) -> list[Path]:
+    """The best.pt of a run, of each of its folds, or the one that was named."""
+    if run.is_file() or not run.exists():
+        return [run]
+    files = [run / "best.pt"] if (run / "best.pt").exists() else sorted(run.glob("fold-*/best.pt"))
+    if not files:
+        raise CheckpointError(run, "no best.pt in this folder", "Name a run folder; training prints its path in the last line")
+    return files
+
+
+def carry_out(args: argparse.Namespace) -> None:
+    """Either of the two."""
+    run, device = Path(args.run), distributed.start(args.device).device
+    files = checkpoints_of(run)
+    if not args.paths:
+        evaluate_run(run if run.is_dir() else run.parent, files, args, device)
+    elif len(files) > 1:
+        raise runs.UsageError(f"{run} has {len(files)} folds, each with a model; name one, such as {files[0]}")
+    else:
+        evaluate_own(files[0], args, device)
+
+
+def main(argv: list[str]) -> int:
+    """Read the command line, do it, and turn what goes wrong into one line and a status."""
+    p = argparse.ArgumentParser(prog="evaluate.py", description=__doc__, allow_abbrev=False,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("run", metavar="RUN", help="a run folder, or a best.pt or last.pt in one")
+    p.add_argument("paths", nargs="*", metavar="PICTURE", help="pictures, frame folders, animations, videos of one's own")
+    p.add_argument("--data", metavar="DIR", help="where the data set lies now, if it has moved")
+    p.add_argument("--landmarks", metavar="FILE", help="csv, pts or npy: a row a frame, in the order given")
+    p.add_argument("--output-dir", metavar="DIR", help="write here; without it into the run folder")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    p.add_argument("--workers", type=int, help="processes that read pictures")
+    args, unknown = p.parse_known_args(argv)
+    config.refuse_unknown(p, unknown)
+    try:
+        with torch.inference_mode():
+            carry_out(args)
+        return 0
+    except (runs.UsageError, DataError, PictureError, CheckpointError) as error:
+        kind = {runs.UsageError: 2, CheckpointError: 4}.get(type(error), 3)
+        print(" ".join(f"evaluate.py: {error}".split()), file=sys.stderr)
+        return kind
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
