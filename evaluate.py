@@ -50,7 +50,7 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
     for file in files:
         paper, cfg, model, saved = checkpoint.restore(file)
         model.to(device)
-        job = plan.resumed(paper, saved, {}, args.data, Options(workers=0))
+        job = plan.job_of(paper, saved, args.data)
         if found is None:
             found = experiment.read(job)
             print(f"{job.key} on {experiment.data_name(job)}, {saved['chosen']}", *found.found, sep="\n")

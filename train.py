@@ -19,7 +19,7 @@ from refnet.backbones.weights import WeightsError
 from refnet.data.samples import DataError
 from refnet.pictures import PictureError
 from refnet.training import checkpoint, distributed, experiment, plan, runs
-from refnet.training.job import Interrupted, Options, RunError, Stop
+from refnet.training.job import Interrupted, RunError, Stop
 
 
 def number(least: float, kind: type = int):

@@ -2,7 +2,8 @@
 import torch
 from torch.testing import assert_close as close
 
-from refnet.data.drawn_faces import draw, plan
+from refnet.data.drawn_faces import draw
+from refnet.data.drawn_plan import plan
 from refnet.graphs.face_grid import face_grid
 from refnet.ops.attention import GraphAttention, masked_softmax
 from refnet.ops.scatter import scatter_sum

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from refnet.data import drawn_faces
-from refnet.data.drawn_faces import AUS, EXPRESSIONS, PROTOTYPES, draw, plan
+from refnet.data.drawn_faces import draw
+from refnet.data.drawn_plan import AUS, EXPRESSIONS, PROTOTYPES, TRAITS, plan
 
 
 def still(units: dict[int, float], side: float = 0.0, size: int = 128, device="cpu", subjects: int = 3):
@@ -17,7 +18,7 @@ def still(units: dict[int, float], side: float = 0.0, size: int = 128, device="c
     for unit, intensity in units.items():
         aus[:, :, AUS.index(unit)] = intensity
     identity = faces.identity.clone()
-    identity[:, drawn_faces.TRAITS.index("fringe")] = 0.0
+    identity[:, TRAITS.index("fringe")] = 0.0
     video, points = draw(replace(faces, aus=aus, eyes=0 * faces.eyes, side=torch.full_like(faces.side, side), identity=identity), size, device)
     return video[:, 0].cpu(), points[:, 0].cpu()
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from refnet.data.drawn_faces import EXPRESSIONS, draw, plan
+from refnet.data.drawn_faces import draw
+from refnet.data.drawn_plan import EXPRESSIONS, plan
 from refnet.data.samples import Collection, Drawn, Sample, counts
 
 PARTS = {"train": (2100, 300), "select": (105, 15), "report": (210, 30)}                # clips, subjects

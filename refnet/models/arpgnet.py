@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refnet.backbones.iresnet import IResNet, fit_fc, normalise
-from refnet.backbones.weights import load_weights as load_trunk, read_state_dict
+from refnet.backbones.weights import load_weights as load_trunk
 from refnet.config import Row, Stage, ours, said
 from refnet.data import affwild2, afew, drawn, folder, rml
 from refnet.data.protocols import as_delivered, leave_one_subject_out
 from refnet.data.samples import DataSet, Sample
+from refnet.data.weight_files import read_state_dict
 from refnet.graphs.face_grid import face_grid
 from refnet.graphs.temporal import temporal_scope
 from refnet.ops import metrics

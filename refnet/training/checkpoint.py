@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from refnet import models
-from refnet.backbones.weights import some, why_unreadable
+from refnet.backbones.weights import some
 from refnet.config import Stage
+from refnet.data.weight_files import why_unreadable
 
 VERSION = 1
 NEEDED = ("paper", "cfg", "sources", "stat", "stage", "model")

@@ -88,13 +88,21 @@ def resumed(paper: ModuleType, saved: dict[str, Any], args: argparse.Namespace, 
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} {config.show(value)}: a run that goes on keeps its settings, here {config.show(had)}; "
                              f"leave {flag} out, or start a new run")
+    kept = Options(**saved["options"])._replace(steps=options.steps, save_every=options.save_every)
+    return job_of(paper, saved, args.data)._replace(options=kept)
+
+
+def job_of(paper: ModuleType, saved: dict[str, Any], root: str | None) -> Job:
+    """The job that a checkpoint is of; its data lie in root, where that is given.
+
+    Raises UsageError for a checkpoint whose settings are no longer the paper's.
+    """
     try:
         cfg = paper.Config(**saved["cfg"])
     except TypeError as error:
         raise UsageError(f"the run was made by another version of {saved['paper']}: {error}; start a new run") from error
-    kept = Options(**saved["options"])._replace(steps=options.steps, save_every=options.save_every)
     return Job(paper, saved["paper"], cfg, saved["sources"], saved["dataset"], saved["preset"], saved["ablation"],
-               args.data or saved["root"], kept)
+               root or saved["root"], Options(**saved["options"]))
 
 
 def rows_of(paper: ModuleType, word: str) -> list[str]:

@@ -13,7 +13,8 @@ import time
 import torch
 import torch.nn.functional as F
 
-from refnet.data.drawn_faces import draw, plan
+from refnet.data.drawn_faces import draw
+from refnet.data.drawn_plan import plan
 from refnet.graphs.face_grid import face_grid
 from refnet.ops.attention import GraphAttention, edge_attention
 from refnet.ops.scatter import scatter_sum
