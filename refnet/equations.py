@@ -2,7 +2,7 @@
 
     python -m refnet.equations                 how many of the 52 numbered equations are in code, how many tested
     python -m refnet.equations arpgnet         each equation: formula, file and line, function, tests
-    python -m refnet.equations arpgnet 3       the function's source, then its tests' source
+    python -m refnet.equations arpgnet 3       the function's source, a worked example, its tests' source
 
 A docstring line that starts with a paper's key and a number in brackets is an address, and what follows is the
 formula; lines indented further continue it. In refnet/ the address marks the equation's one home, in tests/ a test of
@@ -129,6 +129,7 @@ class Found:
     wrong: list[tuple[str, str]] = field(default_factory=list)          # (paper, complaint); paper "" where none is known
     here: set[str] = field(default_factory=set)                         # papers with a model file
     has_tests: bool = False
+    root: Path = ROOT
 
     def count(self, paper: str) -> tuple[int, int]:
         """How many of a paper's numbered equations are in code, and how many are tested."""
@@ -166,7 +167,7 @@ def collect(root: Path = ROOT) -> Found:
     In refnet/ any docstring may be a home. In tests/ only what pytest would run is a test: a `test...` function or a
     `Test...` class in a test_*.py file; an address on a helper proves nothing and is not counted.
     """
-    found = Found(here={p for p in EQUATIONS if (root / "refnet" / "models" / f"{p}.py").is_file()},
+    found = Found(root=root, here={p for p in EQUATIONS if (root / "refnet" / "models" / f"{p}.py").is_file()},
                   has_tests=(root / "tests").is_dir())
     for directory in ("refnet", "tests"):
         for path in sorted((root / directory).rglob("*.py")):
@@ -281,7 +282,8 @@ def slide(found: Found, key: str, n: str) -> tuple[list[str], int]:
     homes, tests = found.homes.get((key, n), []), found.tests.get((key, n), [])
     rows = [f"{EQUATIONS[key].name} ({n})    {EQUATIONS[key].title}"]
     rows += [f"    {row}" for place in homes for row in place.formula.split("\n")]
-    for place in homes + [t for t in tests if not any(_inside(t, other) for other in tests)]:
+    shown = [t for t in tests if not any(_inside(t, other) for other in tests)]
+    for place in homes + blackboards(found.root, key, n) + shown:
         rows += ["", _rule(f"{place.where}  {place.name}".rstrip()), "", place.source]
     bad = [text for text in found.problems(key) if text.startswith(f"{key} ({n}) ")]
     if not homes and not bad:
@@ -289,6 +291,21 @@ def slide(found: Found, key: str, n: str) -> tuple[list[str], int]:
     if found.has_tests and homes and not tests and not bad:
         rows += ["", "No test carries this address."]
     return rows + _no_tests(found) + _complaints(bad), int(bool(bad))
+
+
+def blackboards(root: Path, key: str, n: str) -> list[Place]:
+    """The worked examples of one equation: what refnet/examples.py assigns to a name and says it is `of` that address."""
+    file, out = "refnet/examples.py", []
+    if not (root / file).is_file():
+        return out
+    text = (root / file).read_text(encoding="utf-8")
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and node.value.args:
+            of = getattr(node.value.args[0], "value", "")
+            if any(said.paper == key and n in said.keys for said in addresses(str(of))[0]):
+                source = "\n".join(text.splitlines()[node.lineno - 1:node.end_lineno])
+                out.append(Place(file, node.targets[0].id, node.lineno, node.lineno, node.end_lineno, source, ""))
+    return out
 
 
 def _inside(a: Place, b: Place) -> bool:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+import evaluate
 import train
 from refnet import models
 from refnet.data import drawn
@@ -120,3 +122,103 @@ def test_train_help_is_the_settings_table(capsys):
     assert end.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "--TRS" in text and "3 ours: §3.4.2 defines it, no value is printed" in text
+
+
+# ---------------------------------------------------------------- evaluate.py
+
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory) -> Path:
+    """A tiny network trained for three steps on a folder of one's own."""
+    home = tmp_path_factory.mktemp("run")
+    for name, shade in (("joy", 200), ("woe", 60)):
+        for clip in range(5):
+            for frame in range(3):
+                path = home / "faces" / name / f"c{clip}" / f"{frame:02}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (50, 60), (shade + 5 * frame, shade, shade - clip)).save(path)
+    words = ["--paper", "arpgnet", "--data", str(home / "faces"), "--dataset", "folder", "--preset", "demo", "--steps", "3",
+             "--batch-size", "4", "--workers", "0", "--output-dir", str(home / "run"), *TINY]
+    assert train.main(words) == 0
+    return home / "run"
+
+
+def test_evaluate_a_run(a_run, tmp_path, capsys):
+    """The same scores and the same rows as training reported, and the paper's figures."""
+    before = (a_run / "predictions.csv").read_text()
+    assert evaluate.main([str(a_run), "--output-dir", str(tmp_path / "out"), "--workers", "0", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    rows = runs.read_predictions(a_run / "predictions.csv", ("joy", "woe"))
+    right = (rows["target"] == rows["predicted"]).float().mean().item()
+    assert f"Acc {right:.4f}" in out and "rows: target, columns: predicted" in out and "folder, seed 0" in out
+    assert (tmp_path / "out" / "predictions.csv").read_text() == before
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"confusion.png", "figure5.png", "figure6.png", "figure7.png", "figure8.png"}
+
+
+def test_evaluate_ones_own(a_run, tmp_path, capsys):
+    """A still, a folder of frames and an animation: a row each, a picture each; attention over time where there is time."""
+    Image.new("RGB", (40, 30), (220, 200, 190)).save(tmp_path / "still.png")
+    frames = [Image.new("RGB", (40, 40), (60 * k, 90, 90)) for k in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    clip = a_run.parent / "faces" / "joy" / "c0"
+    paths = [str(tmp_path / "still.png"), str(clip), str(tmp_path / "moving.gif")]
+    assert evaluate.main([str(a_run / "best.pt"), *paths, "--output-dir", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(any(line.startswith(path) and ("joy" in line or "woe" in line) for line in lines) for path in paths)
+    assert any("no --landmarks" in line for line in lines)
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert "001-still-prediction.png" in names and "001-still-figure5.png" not in names and "002-c0-figure5.png" in names
+    assert "003-moving-figure6.png" in names and "001-still-figure7.png" in names
+
+
+def test_evaluate_aligns_by_landmarks(a_run, tmp_path, capsys):
+    """The same picture turned by a right angle, its landmarks turned too: the aligned crops, and so the rows, are the same."""
+    picture = Image.new("RGB", (64, 64), (200, 160, 140))
+    picture.paste((20, 20, 20), (16, 20, 22, 26)), picture.paste((20, 20, 20), (42, 20, 48, 26))
+    picture.paste((180, 40, 40), (24, 44, 40, 50))
+    xy = torch.full((68, 2), 32.0)
+    xy[36:42], xy[42:48] = torch.tensor([19.0, 23.0]), torch.tensor([45.0, 23.0])
+    said = []
+    for name, image, points in (("up", picture, xy), ("turned", picture.transpose(Image.Transpose.ROTATE_270),
+                                                        torch.stack([63 - xy[:, 1], xy[:, 0]], 1))):
+        image.save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.csv").write_text(",".join(str(v) for v in points.flatten().tolist()) + "\n")
+        assert evaluate.main([str(a_run), str(tmp_path / f"{name}.png"), "--landmarks", str(tmp_path / f"{name}.csv"),
+                              "--output-dir", str(tmp_path / name), "--device", "cpu"]) == 0
+        row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(str(tmp_path)))
+        said.append([float(v) for v in row.split()[-2:]])
+    assert said[0] == pytest.approx(said[1], abs=0.02)
+
+
+@pytest.mark.parametrize("words, status, said", [
+    (["nowhere"], 4, "there is no such file"),
+    (["RUN", "missing.jpg"], 3, "does not exist"),
+    (["RUN", "PICTURE", "--landmarks", "two.csv"], 3, "2 rows, but 1 frames"),
+    (["RUN", "--devise", "cpu"], 2, "did you mean --device?"),
+    (["RUN", "--device", "cuda:7"], 2, "cuda:7"),
+    (["EMPTY"], 4, "no best.pt"),
+])
+def test_evaluate_says_what_is_wrong(words, status, said, a_run, tmp_path, monkeypatch, capsys):
+    """One line, and the status that goes with it."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (40, 30)).save("still.png")
+    Path("two.csv").write_text((",".join(["5"] * 136) + "\n") * 2)
+    Path("empty").mkdir()
+    words = [{"RUN": str(a_run), "PICTURE": "still.png", "EMPTY": "empty"}.get(w, w) for w in words]
+    try:
+        found = evaluate.main(words if "--device" in words else [*words, "--device", "cpu"])
+    except SystemExit as left:                                               # argparse leaves by itself
+        found = left.code
+    assert found == status
+    assert said in capsys.readouterr().err
+
+
+def test_the_readmes_command(tmp_path):
+    """python train.py --paper arpgnet as a newcomer types it, three steps a stage; then the line it prints last."""
+    first = subprocess.run([sys.executable, str(ROOT / "train.py"), "--paper", "arpgnet", "--steps", "3"], cwd=tmp_path,
+                           capture_output=True, text=True, timeout=300)
+    assert first.returncode == 0, first.stderr
+    python, script, run = first.stdout.splitlines()[-1].split()
+    assert (python, script) == ("python", "evaluate.py") and (tmp_path / run / "predictions.csv").exists()
+    second = subprocess.run([sys.executable, str(ROOT / "evaluate.py"), run], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert second.returncode == 0, second.stderr
+    assert "210 samples of the tested part, drawn faces, seed 0" in second.stdout

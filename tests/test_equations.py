@@ -395,3 +395,11 @@ def test_this_project_is_in_order():
     found = collect(ROOT)
     unreadable = [text for paper, text in found.wrong if not paper]
     assert unreadable + [row for key in EQUATIONS for row in found.problems(key)] == []
+
+
+def test_a_slide_shows_the_worked_example(capsys):
+    """The blackboard of (3) stands between its function and its tests, and those of other equations do not."""
+    assert main(["arpgnet", "3"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("def masked_softmax") < out.index("A_QUARTER = Example(") < out.index("def test_eq3_")
+    assert "TWO_NODES = Example" not in out
