@@ -130,7 +130,11 @@ def checkpoints_of(run: Path) -> list[Path]:
 
 def carry_out(args: argparse.Namespace) -> None:
     """Either of the two."""
-    run, device = Path(args.run), distributed.start(args.device).device
+    try:
+        device = distributed.start(args.device).device
+    except ValueError as error:
+        raise runs.UsageError(str(error)) from error
+    run = Path(args.run)
     files = checkpoints_of(run)
     if not args.paths:
         evaluate_run(run if run.is_dir() else run.parent, files, args, device)

@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """One stage of a paper's training; `carried` says which weights the next stage starts from."""
+    """One stage of a paper's training; `carried` says what it takes over from the stage before."""
     name: str
     epochs: int
     settings: dict[str, Any] = {}

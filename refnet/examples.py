@@ -20,8 +20,8 @@ class Example(NamedTuple):
 
 FIGURE_2 = Example(
     "arpgnet (1)",
-    "The paper draws node 8 of a 6 × 6 face, counting from 1, and leaves out the self-loop:\n"
-    "row 2, column 2 → above 2, left 7, right 9, below 14, mirror 11 (column 5 of row 2).",
+    "\"node 8 is connected to nodes 2, 7, 8, 9, 11, and 14\", says §3.3.1 of a 6 × 6 face, counting from 1:\n"
+    "row 2, column 2 → above 2, left 7, itself 8, right 9, mirror 11 (column 5 of row 2), below 14.",
     {"P": 6},
     torch.tensor([2, 7, 8, 9, 11, 14]))
 

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close as close
 
 from refnet import examples
+from refnet.backbones.iresnet import IResNet
 from refnet.config import Stage
 from refnet.data.samples import Drawn, Sample, pad
 from refnet.graphs.face_grid import face_grid
@@ -18,7 +19,7 @@ from refnet.ops.attention import GraphAttention, attention_logits, edge_attentio
 from refnet.ops.losses import focal
 from refnet.ops.position import sinusoid
 
-TINY = dict(T=5, size=32, layout=(1, 1, 1, 1), widths=(4, 6, 8, 10), d=12, hidden=14, heads=2, P=3, TRS=1)
+TINY = dict(T=5, size=24, layout=(1, 1, 1, 1), widths=(4, 6, 8, 10), d=12, hidden=14, heads=2, P=3, TRS=1)
 
 
 def on(device, given: dict) -> dict:
@@ -37,7 +38,7 @@ def tiny(device="cpu", **changes) -> arpgnet.ARPGNet:
     return arpgnet.ARPGNet(Config(**TINY | changes)).to(device)
 
 
-def a_batch(device="cpu", B=3, T=5, size=32):
+def a_batch(device="cpu", B=3, T=5, size=24):
     g = torch.Generator().manual_seed(1)
     return torch.rand(B, T, 3, size, size, generator=g).to(device), torch.ones(B, T, dtype=torch.bool, device=device)
 
@@ -45,7 +46,7 @@ def a_batch(device="cpu", B=3, T=5, size=32):
 # ---------------------------------------------------------------- (1)
 
 def test_eq1_figure_2():
-    """arpgnet (1): the paper draws node 8 of a 6 × 6 face (counting from 1); the node itself is the self-loop."""
+    """arpgnet (1): "node 8 is connected to nodes 2, 7, 8, 9, 11, and 14" of a 6 × 6 face (counting from 1)."""
     neighbours = face_grid(**examples.FIGURE_2.given)[8 - 1].nonzero().flatten() + 1
     close(neighbours, examples.FIGURE_2.wanted)
 
@@ -309,6 +310,23 @@ def test_focal_by_hand(device):
     close(focal(logits, torch.tensor([-1, -1], device=device), 2.0), torch.tensor(0.0, device=device))
 
 
+def test_focal_of_two_classes_is_their_plain_mean(device):
+    """arpgnet (§4.2.2): p_t = 1/4 of class 0 and 1/2 of class 1, γ = 2: (9/16 · ln 4 + 1/4 · ln 2) / 2 = 0.476539.
+
+    Reading: weights for the classes, such as 5 and 1, would give another mean.
+    """
+    logits = torch.tensor([[0.0, math.log(3)], [1.0, 1.0]], device=device)
+    close(focal(logits, torch.tensor([0, 1], device=device), 2.0), torch.tensor(0.476539, device=device), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_has_a_slope_everywhere(gamma, device):
+    """A sample that is quite right, one that is quite wrong and an unknown one: finite gradients, none for the unknown."""
+    logits = torch.tensor([[100.0, 0.0], [0.0, 100.0], [100.0, 0.0]], device=device, requires_grad=True)
+    focal(logits, torch.tensor([0, 0, -1], device=device), gamma).backward()
+    assert logits.grad.isfinite().all() and (logits.grad[2] == 0).all() and (logits.grad[1] != 0).all()
+
+
 def test_focal_zero_is_cross_entropy(device):
     """arpgnet (§4.2.2): γ = 0 is torch's cross-entropy."""
     torch.manual_seed(9)
@@ -334,7 +352,7 @@ def test_sampling_reaches_every_frame_and_no_other():
 
 
 def test_sections_32_and_33_the_map_that_meets_the_patches():
-    """arpgnet (§3.3): at 96 px the map after three blocks is 12 × 12 with 256 channels; §4.4.2 divides it into 6 × 6."""
+    """arpgnet (§4.4.2): at 96 px the map after three blocks is 12 × 12 (256 channels in iresnet50), divided into 6 × 6."""
     with torch.device("meta"):
         model = arpgnet.ARPGNet(Config())
         streams, patches = model.streams(torch.empty(1, 2, 3, 96, 96))
@@ -364,10 +382,10 @@ def test_training_shows_fewer_frames_when_told_to():
     """Training shows `shown` of a clip's frames, testing all T; random=False takes the middle of each stretch; flip mirrors."""
     frames = torch.arange(8, dtype=torch.uint8)[:, None, None, None] + 10 * torch.arange(4, dtype=torch.uint8).expand(8, 3, 4, 4)
     sample, rng = Sample("a", Drawn(frames), {"expression": 0}), torch.Generator().manual_seed(0)
-    cfg = Config(T=8, shown=2, size=4, random=False)
+    cfg = Config(T=8, shown=2, size=4, P=1, random=False)
     assert arpgnet.prepare(sample, cfg, rng)[0][:, 0, 0].tolist() == [[2, 12, 22, 32], [6, 16, 26, 36]]
     assert arpgnet.prepare(sample, cfg, None)[0][:, 0, 0, 0].tolist() == list(range(8))
-    seen = {arpgnet.prepare(sample, Config(T=8, shown=2, size=4, random=False, flip=True), rng)[0][0, 0, 0, 0].item() for _ in range(20)}
+    seen = {arpgnet.prepare(sample, Config(T=8, shown=2, size=4, P=1, random=False, flip=True), rng)[0][0, 0, 0, 0].item() for _ in range(20)}
     assert seen == {2, 32}
 
 
@@ -397,6 +415,91 @@ def test_table_4_without_fusion_is_a_mean_over_time(device):
         assert torch.allclose(there, back, atol=1e-5) == same
 
 
+@pytest.mark.parametrize("switches", [{}, {"share": True}, {"scope": False}, {"fusion": False, "scope": False}, {"P": 1, "layers": 2}])
+def test_figure_1_the_forward_twin(switches, device):
+    """arpgnet (§3): everything behind the blocks, off the page and in loops: patches, graphs, positions, mean, MLP."""
+    model = tiny(device, size=48, slope=0.2, **switches).double().eval()
+    clip, real = a_batch(device, B=2, T=5, size=48)
+    clip, cfg = clip.double(), model.cfg
+    frames = (clip.flatten(0, 1) - 0.5) / 0.5
+    appearance = model.trunk(frames).unflatten(0, (2, 5))                                 # (B, T, C')
+    face = (model.trunk if cfg.share else model.stem).maps(frames)[2]                     # (B·T, C, 6, 6)
+    side, relation = 6 // cfg.P, []
+    for one in face:
+        patches = torch.stack([one[:, r * side:(r + 1) * side, c * side:(c + 1) * side].mean((1, 2))
+                               for r in range(cfg.P) for c in range(cfg.P)])              # (P², C)
+        for gat in model.relate:
+            patches = loop_twin(patches, face_grid(cfg.P), gat.W, gat.att, 0.2).to(device)
+        relation.append(patches.mean(0))
+    streams = torch.stack([appearance, torch.stack(relation).unflatten(0, (2, 5))])       # (2, B, T, C')
+    if cfg.fusion:
+        PE = torch.tensor([[(math.sin if k % 2 == 0 else math.cos)(pos / 10000 ** (2 * (k // 2) / 12)) for k in range(12)]
+                           for pos in range(5)], dtype=torch.float64, device=device)      # (T, C')
+        A = torch.tensor([[float(abs(i % 5 - j % 5) <= (1 if cfg.scope else 99)) for j in range(10)] for i in range(10)])
+        fused = [loop_twin(torch.cat([streams[0, b] + PE, streams[1, b] + PE]), A, model.fuse.W, model.fuse.att, 0.2) for b in range(2)]
+        streams = torch.stack([torch.stack([f[:5] for f in fused]), torch.stack([f[5:] for f in fused])]).to(device)
+    both = torch.cat([streams[0], streams[1]], dim=-1).mean(1)                            # (B, 2C')
+    first, last = model.mlp[0], model.mlp[3]
+    want = (both @ first.weight.T + first.bias).clamp(min=0) @ last.weight.T + last.bias
+    close(model(clip, real), want, rtol=1e-6, atol=1e-6)         # PE is float32 in the model
+
+
+def test_sections_4_1_and_4_2_as_printed():
+    """arpgnet (§4.2): the numbers of the page, typed from the page."""
+    cfg = Config()
+    assert (cfg.T, cfg.shown, cfg.size, cfg.P, cfg.slope, cfg.dropout) == (16, 16, 96, 6, 0.01, 0.25)
+    assert (cfg.lr, cfg.lr_trunk, cfg.beta1, cfg.beta2, cfg.eps, cfg.layers, cfg.gamma) == (1e-3, 1e-4, 0.9, 0.999, 1e-8, 3, 0.0)
+    assert cfg.measure == "Acc" and len(cfg.classes) == 7 and (cfg.appearance, cfg.relation, cfg.fusion, cfg.scope) == (True,) * 4
+    model = tiny(dropout=0.25)
+    assert [g.dropout for g in (*model.relate, model.fuse)] + [model.mlp[2].p] == [0.25] * 5
+    assert [g.slope for g in (*model.relate, model.fuse)] == [0.01] * 4
+    said = {key: {name: f.default for name, f in data.settings.items()} for key, data in arpgnet.DATASETS.items()}
+    assert said["rml"] == {"classes": ("anger", "disgust", "fear", "happiness", "sadness", "surprise")} and said["afew"] == {}
+    assert said["affwild2"]["T"] == 8 and said["affwild2"]["gamma"] == 2.0 and said["affwild2"]["measure"] == "M"
+    assert said["affwild2"]["classes"] == ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
+    assert arpgnet.DATASETS["rml"].protocol.__name__ == "leave_one_subject_out" and cfg.dilation == 3
+
+
+def test_tables_4_and_5_as_printed():
+    """arpgnet (§4.4): switches and accuracies, typed from the page."""
+    four = [("✓---", 50.65), ("-✓--", 47.52), ("✓✓--", 51.96), ("✓✓✓-", 55.35), ("✓✓✓✓", 57.70)]
+    for n, (ticks, acc) in enumerate(four, 1):
+        row = arpgnet.ABLATIONS[f"table4.{n}"]
+        assert row.settings == dict(zip(("appearance", "relation", "fusion", "scope"), (t == "✓" for t in ticks)))
+        assert row.printed == {"Acc": acc}
+    for n, (P, acc) in enumerate([(12, 57.18), (6, 57.70), (4, 56.91), (3, 55.61)], 1):
+        assert arpgnet.ABLATIONS[f"table5.{n}"] == ({"P": P}, {"Acc": acc})
+
+
+def test_published_weights_go_into_both_modules(tmp_path):
+    """arpgnet (§3.2, §3.3): a backbone for another size: both modules' blocks take it, the fc is resampled, the rest stays.
+
+    Reading: §4.4.1 would leave the relation module's blocks as they were drawn.
+    """
+    torch.manual_seed(1)
+    published = IResNet((1, 1, 1, 1), (4, 6, 8, 10), size=48, d=12)
+    torch.save(published.state_dict(), tmp_path / "backbone.pth")
+    model = tiny()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    report = arpgnet.load_weights(model, str(tmp_path / "backbone.pth"), model.cfg)
+    state = published.state_dict()
+    for name in ("layer1.0.conv1.weight", "layer3.0.bn3.bias", "conv1.weight"):
+        assert torch.equal(model.trunk.state_dict()[name], state[name]) and torch.equal(model.stem.state_dict()[name], state[name])
+    close(model.trunk.fc.weight.sum(1), published.fc.weight.sum(1))
+    assert model.trunk.fc.weight.shape == (12, 40) and "resampled: fc.weight (12, 90) → (12, 40)" in report
+    assert torch.equal(model.fuse.W, before["fuse.W"]) and torch.equal(model.mlp[0].weight, before["mlp.0.weight"])
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (dict(P=5), "P may be 1, 2, 3, 4, 6, 12"), (dict(classes=("a", "a")), "each once"), (dict(stills=-1), "stills must be 0"),
+    (dict(lr=float("nan")), "lr must be 0 or more; got nan"), (dict(layout=(1, 1)), "four blocks"), (dict(d=7), "even"),
+    (dict(appearance=False, relation=False), "both streams are off"), (dict(measure="UAR"), "Acc, F1 or M"), (dict(T=0), "T must be 1")])
+def test_settings_that_cannot_be_are_refused(wrong, said):
+    """One sentence: what was found, what may be."""
+    with pytest.raises(ValueError, match=said):
+        Config(**wrong)
+
+
 def test_two_learning_rates():
     """arpgnet (§4.2.2): 1e-4 for the residual blocks, 1e-3 for everything else, the fc behind the blocks included.
 
@@ -407,6 +510,7 @@ def test_two_learning_rates():
     rate = {id(p): g["lr"] for g in adam.param_groups for p in g["params"]}
     of = {n: rate[id(p)] for n, p in model.named_parameters() if p.requires_grad}
     assert of["trunk.layer1.0.conv1.weight"] == of["stem.layer3.0.bn1.weight"] == of["trunk.conv1.weight"] == 1e-4
+    assert of["trunk.bn2.weight"] == 1e-4 and of["trunk.features.bias"] == 1e-3
     assert of["trunk.fc.weight"] == of["fuse.att"] == of["mlp.0.weight"] == 1e-3
     assert len(rate) == len(of) and adam.defaults["betas"] == (0.9, 0.999) and adam.defaults["eps"] == 1e-8
     adam.step(), schedule.step()
@@ -425,14 +529,16 @@ def test_score_is_the_mean_over_subjects():
 
 
 def test_kaiming_draws():
-    """arpgnet (§4.2.2): Kaiming: W of the graph layers is uniform within √(3/h), its deviation 1/√h."""
+    """arpgnet (§4.2.2): Kaiming: W of the graph layers is uniform within √(3/h), its deviation 1/√h; the MLP's within √(6/h)."""
+    mlp = arpgnet.ARPGNet(Config(**TINY | dict(d=100, hidden=300))).mlp[0].weight.detach()      # 200 inputs
+    assert mlp.abs().max() <= math.sqrt(6 / 200) and float(mlp.std()) == pytest.approx(math.sqrt(2 / 200), rel=0.02)
     W = GraphAttention(300, 200, 2).W.detach()
     assert W.abs().max() <= math.sqrt(3 / 300) and float(W.std()) == pytest.approx(1 / math.sqrt(300), rel=0.02)
 
 
 def test_prepare_and_predict():
     """A drawn clip of 7 frames: testing shows T = 5 of them; probabilities carry the names of the classes."""
-    frames = torch.arange(7, dtype=torch.uint8)[:, None, None, None].expand(7, 3, 32, 32)
+    frames = torch.arange(7, dtype=torch.uint8)[:, None, None, None].expand(7, 3, 24, 24)
     clip, real = arpgnet.prepare(Sample("a", Drawn(frames), {"expression": 0}), Config(**TINY), None)
     assert clip[:, 0, 0, 0].tolist() == [0, 2, 3, 4, 6] and real.tolist() == [True] * 5
     out = arpgnet.predict(torch.tensor([[0.0, math.log(3)] + [-99.0] * 5]), Config())
@@ -446,7 +552,10 @@ def test_look_is_what_forward_uses(device):
     clip, real = a_batch(device)
     beta = arpgnet.look(model, clip, real)
     assert beta["face"].shape == (3, 5, 9, 9) and beta["fusion"].shape == (3, 10, 10)
-    x, A = model.fusion_nodes(model.streams(clip)[0], real)
+    streams, patches = model.streams(clip)
+    first = torch.nn.functional.elu(beta["face"].flatten(0, 1) @ patches @ model.relate[0].W[0].T)
+    close(model.relate[0](patches, model.A_face), first, rtol=1e-4, atol=1e-5)
+    x, A = model.fusion_nodes(streams, real)
     close(model.fuse(x, A), torch.nn.functional.elu(beta["fusion"] @ x @ model.fuse.W[0].T), rtol=1e-4, atol=1e-5)
 
 

@@ -11,9 +11,9 @@ from refnet.data import affwild2
 from refnet.data.samples import Drawn, Sample
 from refnet.models import arpgnet
 
-SMALL = arpgnet.Config(T=5, size=32, layout=(1, 1, 1, 1), widths=(4, 6, 8, 10), d=12, hidden=14, heads=2, P=3, TRS=1,
+SMALL = arpgnet.Config(T=5, size=24, layout=(1, 1, 1, 1), widths=(4, 6, 8, 10), d=12, hidden=14, heads=2, P=3, TRS=1,
                        epochs=3, batch_size=4, gamma=1.0, shown=5)
-TURNED = dict(shown=3, random=False, flip=True, stills=2, classes=("a", "b"), T=4, dilation=2, size=48, layout=(1, 1, 2, 1), widths=(4, 6, 8, 12), d=10, share=True, P=2,
+TURNED = dict(shown=3, random=False, flip=True, stills=2, classes=("a", "b"), T=4, dilation=2, size=48, layout=(1, 1, 2, 1), widths=(4, 6, 8, 12), d=10, share=True, P=1,
               layers=2, heads=3, slope=0.3, TRS=2, hidden=15, dropout=0.6, appearance=False, relation=False, fusion=False,
               scope=False, gamma=2.0, measure="M", lr=1e-2, lr_trunk=1e-2, beta1=0.5, beta2=0.9, eps=1e-2, cosine=True,
               epochs=5, batch_size=3)

@@ -63,7 +63,7 @@ class IResNet(nn.Module):
     """The whole network, or its first layers only.
 
         arpgnet (§3.2)   blocks = 4: the appearance feature is what the first fully connected layer gives
-        arpgnet (§3.3)   blocks = 3: the relation module's map, 12 × 12 with 256 channels at 96 px
+        arpgnet (§3.3)   blocks = 3: the relation module's map, 12 × 12 at 96 px (§4.4.2)
 
     x    (B, 3, H, W)       pictures, through `normalise`
     →    (B, d)             the embedding, where blocks = 4
@@ -74,9 +74,9 @@ class IResNet(nn.Module):
     blocks           how many of the layers are kept; below 4 there is no bn2, fc, features
     features_norm    whether the normalisation after the fc is part of the network
 
-    Reading: §3.2 takes "the output from the first fully connected layer"; InsightFace puts a batch normalisation of
+    Reading: arpgnet §3.2 takes "the output from the first fully connected layer"; InsightFace puts a batch normalisation of
     fixed scale ("features") behind it. We keep it: the published embedding includes it. features_norm=False leaves it out.
-    Reading: §4.2.2 says "the Kaiming method", not which; InsightFace itself draws convolutions from N(0, 0.1²). We draw
+    Reading: arpgnet §4.2.2 says "the Kaiming method", not which; InsightFace itself draws convolutions from N(0, 0.1²). We draw
     as torch itself does, Kaiming's uniform with a = √5, which is within 1/√fan_in: the paper's library, its default.
     """
 

@@ -1,41 +1,69 @@
-"""The drawn faces as a data set: clips in memory, subjects of the test part never seen in training."""
-import sys
-import time
+"""The drawn faces as a data set: subjects of the test part are never seen in training."""
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from refnet.data.drawn_faces import draw
-from refnet.data.drawn_plan import EXPRESSIONS, plan
-from refnet.data.samples import Collection, Drawn, Sample, counts
+from refnet.data.drawn_plan import EXPRESSIONS, Faces, plan
+from refnet.data.samples import Collection, DataError, Drawn, Sample, counts
 
 PARTS = {"train": (2100, 300), "select": (105, 15), "report": (210, 30)}                # clips, subjects
 FRAMES, SEED = 16, 0                                # frames a clip; the drawings do not change with the run's seed
+TOGETHER = 16                                       # clips drawn at a time
+
+
+class Block:
+    """A few clips, drawn when the first of them is looked at, and kept as uint8."""
+
+    def __init__(self, faces: Faces, size: int):
+        self.faces, self.size, self.video = faces, size, None
+
+    def clip(self, k: int) -> Tensor:
+        """The frames of the k-th: (16, 3, size, size) uint8."""
+        if self.video is None:
+            self.video = (draw(self.faces, self.size, "cpu")[0] * 255).round().to(torch.uint8)   # (n, 16, 3, S, S)
+        return self.video[k]
+
+
+class DrawnClip(NamedTuple):
+    """One clip of a block."""
+    block: Block
+    k: int
+
+    in_memory = True
+
+    def __len__(self) -> int:
+        return FRAMES
+
+    def read(self, indices: list[int], size: int | None = None) -> Tensor:
+        return Drawn(self.block.clip(self.k)).read(indices, size)                       # (n, 3, S, S)
 
 
 def read(root: Path | None, cfg, parts: dict[str, tuple[int, int]] = PARTS) -> Collection:
-    """Draw every part anew; nothing is read.
+    """Plan every part anew; nothing is read, and a clip is drawn when it is first looked at.
 
-    cfg    size, the picture's side, and classes, names of EXPRESSIONS in the order wanted
-    →      samples whose clips are uint8 (16, 3, size, size) in memory
+    cfg    size, the picture's side, and classes: names that are drawn, the first so many of EXPRESSIONS in any order
+    →      samples whose clips have 16 frames of size × size
+
+    Raises DataError for classes that are not drawn.
     """
-    samples, first, start = [], 0, time.perf_counter()
-    total = sum(n for n, _ in parts.values())
+    known = EXPRESSIONS[:len(cfg.classes)]
+    if sorted(cfg.classes) != sorted(known):
+        raise DataError(f"drawn faces: {len(cfg.classes)} classes are {', '.join(known)}; got {', '.join(cfg.classes)}; "
+                        "leave --classes out, or give a data set of your own with --data")
+    samples, first = [], 0
     for part, (n, subjects) in parts.items():
-        faces = plan(n, FRAMES, SEED, subjects, len(cfg.classes), first_subject=first)
-        for a in range(0, n, 16):
-            some = faces[a:a + 16]
-            video = (draw(some, cfg.size, "cpu")[0] * 255).round().to(torch.uint8)      # (16, T, 3, S, S)
-            for k, clip in enumerate(video):
-                label = cfg.classes.index(EXPRESSIONS[some.expression[k]])
-                samples.append(Sample(f"{part}/{a + k:04d}", Drawn(clip), {"expression": label},
-                                      f"d{int(some.subject[k]):03d}", part))
-            if sys.stderr.isatty():
-                print(f"\rdrawing {len(samples)} of {total} clips", end="", file=sys.stderr, flush=True)
+        faces = plan(n, FRAMES, SEED, subjects, len(known), first_subject=first)
+        for a in range(0, n, TOGETHER):
+            some = faces[a:a + TOGETHER]
+            block = Block(some, cfg.size)
+            samples += [Sample(f"{part}/{a + k:04d}", DrawnClip(block, k),
+                               {"expression": cfg.classes.index(EXPRESSIONS[some.expression[k]])},
+                               f"d{int(some.subject[k]):03d}", part) for k in range(len(some))]
         first += subjects
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
-    found = [f"drawn faces: {total} clips of {FRAMES} frames at {cfg.size} px, drawn in {time.perf_counter() - start:.0f} s"]
+    found = [f"drawn faces: {len(samples)} clips of {FRAMES} frames at {cfg.size} px, each drawn when it is first looked at"]
     for part, (n, subjects) in parts.items():
         number = counts([s for s in samples if s.part == part], cfg.classes)
         found.append(f"  {part:6} {n} clips of {subjects} subjects; " + ", ".join(f"{k} {v}" for k, v in number.items()))

@@ -372,7 +372,7 @@ def main(argv: list[str]) -> int:
         return 2
     rows, columns, size, left, top = 6, len(EXPRESSIONS), 128, 20, 18
     faces = plan(rows * columns, 1, seed=4, subjects=rows, expressions=columns, pose=.4, occlusion=0, noise=.01, stray=0)
-    pictures = (draw(faces, size)[0][:, 0] * 255).round().byte().permute(0, 2, 3, 1).numpy()    # (48, size, size, 3)
+    pictures = (draw(faces, size)[0][:, 0] * 255).round().byte().movedim(1, -1).numpy()    # (48, size, size, 3)
     sheet = Image.new("RGB", (left + columns * size, top + rows * size), "white")
     pen = ImageDraw.Draw(sheet)
     for e, name in enumerate(EXPRESSIONS):

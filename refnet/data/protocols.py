@@ -23,8 +23,12 @@ class Fold(NamedTuple):
 def as_delivered(samples: list[Sample], select: float = 0.1, seed: int = 0) -> list[Fold]:
     """One fold with the data set's own parts; where it has none, a fifth is cut off for the test."""
     parts = {p: [s for s in samples if s.part == p] for p in ("train", "select", "report")}
-    if not any(parts.values()):
+    if all(s.part == "" for s in samples):
         parts["train"], parts["report"] = cut(samples, 0.2, seed)
+    elif odd := next((s for s in samples if s.part not in parts), None):
+        raise DataError(f"sample {odd.id} is of the part {odd.part!r}; expected train, select or report for every sample, or for none")
+    elif not parts["report"]:
+        raise DataError(f"no sample of the part `report`: found {len(parts['train'])} to train and {len(parts['select'])} to select")
     if not parts["select"]:
         parts["train"], parts["select"] = cut(parts["train"], select, seed)
     return [_fold("0", parts["train"], parts["select"], parts["report"])]
@@ -42,6 +46,8 @@ def leave_one_subject_out(samples: list[Sample], select: float = 0.1, seed: int 
 def k_folds(samples: list[Sample], select: float = 0.1, seed: int = 0, *, k: int = 3) -> list[Fold]:
     """k folds over whole subjects; a sample's `part` names its fold where the data set prints the folds."""
     groups = sorted({s.part for s in samples}) if all(s.part for s in samples) else None
+    if groups is None and len({s.subject or s.id for s in samples}) < k:
+        raise DataError(f"{k} folds need {k} subjects or more; found {len({s.subject or s.id for s in samples})}")
     if groups is None:
         subjects = sorted({s.subject or s.id for s in samples}, key=_natural)
         random.Random(seed).shuffle(subjects)
@@ -59,7 +65,8 @@ def cut(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], l
     random.Random(seed).shuffle(keys)
     n = max(1, round(share * len(keys)))
     if n >= len(keys):
-        raise DataError(f"a share of {share} of {len(keys)} subjects leaves nobody to train on; use a smaller --select")
+        raise DataError(f"a share of {share} of {len(keys)} {'subjects' if any(s.subject for s in samples) else 'samples'} leaves "
+                        "nothing to train on; give more, or a smaller --select")
     taken = set(keys[:n])
     return ([s for s in samples if (s.subject or s.id) not in taken],
             [s for s in samples if (s.subject or s.id) in taken])

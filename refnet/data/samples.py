@@ -1,7 +1,8 @@
 """What a reader hands over: samples, and the names of their classes."""
 import dataclasses
 from collections import Counter
-from typing import Any, Callable, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class Frames(Protocol):
 class Drawn(NamedTuple):
     """A clip that is in memory already."""
     frames: Tensor                                              # uint8 (T, 3, S, S)
+
+    in_memory = True
 
     def __len__(self) -> int:
         return self.frames.shape[0]

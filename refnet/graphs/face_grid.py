@@ -14,7 +14,7 @@ def face_grid(P: int) -> Tensor:
     Raises ValueError for P < 1.
 
     Reading: "adjacent" is the four sides, not the corners, and "symmetrical" is the left-right mirror in the same
-    row: the paper's Figure 2 gives node 8 the neighbours 2, 7, 9, 14 and 11. In the two middle columns of an even grid
+    row: the text beside Figure 2 gives node 8 the nodes 2, 7, 8, 9, 11 and 14. In the two middle columns of an even grid
     the mirror is a neighbour already, in the middle column of an odd one it is the patch itself.
     """
     if P < 1:

@@ -39,13 +39,13 @@ class Config:
     classes:    tuple = said(SEVEN, "§4.1.2, AFEW")
     T:          int   = said(16, "§4.2.1, frames per clip")
     shown:      int   = said(16, "§4.2.1, frames of a clip in training")
-    random:     bool  = said(True, "§4.2.1, training takes a frame at random of each stretch; False the middle one")
-    flip:       bool  = ours(False, "no augmentation is printed; True mirrors every other clip in training")
+    random:     bool  = said(True, "§4.2.1, frames are drawn at random in training; False takes the middle of each stretch")
+    flip:       bool  = ours(False, "no augmentation is printed; True mirrors a training clip with probability ½")
     dilation:   int   = said(3, "§4.2.1, frames from one to the next in Aff-Wild2")
     size:       int   = said(96, "§4.2.1, pixels per side of a face")
-    layout:     tuple = said((3, 4, 14, 3), "§3.2, InsightFace on ResNet50: iresnet50, residual units per block")
-    widths:     tuple = said((64, 128, 256, 512), "§3.2, InsightFace on ResNet50: channels per block")
-    d:          int   = said(512, "§3.2, C': what the first fully connected layer of InsightFace gives")
+    layout:     tuple = ours((3, 4, 14, 3), "§3.2 says InsightFace on ResNet50: iresnet50 as released, units per block")
+    widths:     tuple = ours((64, 128, 256, 512), "§3.2, likewise: channels per block")
+    d:          int   = ours(512, "§3.2 says the first fully connected layer of InsightFace: C' as released")
     share:      bool  = ours(False, "Fig. 1 draws two modules: each has its own blocks; True shares the first three")
     P:          int   = said(6, "§4.4.2 and Table 5, patches per side")
     layers:     int   = said(3, "§3.3.2, graph attention layers of the relation module")
@@ -53,7 +53,7 @@ class Config:
     slope:      float = said(0.01, "§4.2.2, LeakyReLU")
     TRS:        int   = ours(3, "§3.4.2 defines it, no value is printed; Fig. 5 shows frames 7 to 13 around 10")
     hidden:     int   = ours(256, "§3.4.3 says MLP, not its width; one hidden layer")
-    dropout:    float = said(0.25, "§4.2.2; on the attention weights and in the MLP")
+    dropout:    float = said(0.25, "§4.2.2; the place is ours: the attention weights, and the MLP")
     appearance: bool  = said(True, "Table 4, column 1")
     relation:   bool  = said(True, "Table 4, column 2")
     fusion:     bool  = said(True, "Table 4, column 3")
@@ -78,9 +78,20 @@ class Config:
             raise ValueError("both streams are off; leave --appearance or --relation on")
         if self.measure not in ("Acc", "F1", "M"):
             raise ValueError(f"the measure is Acc, F1 or M; got {self.measure}")
-        if self.d % 2 or not 0 <= self.dropout < 1 or self.TRS < 0:
-            raise ValueError(f"d must be even, dropout in [0, 1), TRS 0 or more; "
-                             f"got {self.d}, {self.dropout}, {self.TRS}")
+        if self.d % 2 or not 0 <= self.dropout < 1:
+            raise ValueError(f"d must be even and dropout in [0, 1); got {self.d} and {self.dropout}")
+        for name in ("TRS", "stills", "gamma", "slope", "lr", "lr_trunk"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes must be two names or more, each once; got {', '.join(self.classes)}")
+        if any(len(v) != 4 or min(v) < 1 for v in (self.layout, self.widths)):
+            raise ValueError(f"layout and widths name four blocks each; got {self.layout} and {self.widths}")
+        side = -(-self.size // 8)
+        if side % self.P:
+            fits = ", ".join(str(p) for p in range(1, side + 1) if side % p == 0)
+            raise ValueError(f"P = {self.P} does not divide the {side} × {side} map of {self.size} px into patches of equal size "
+                             f"(§3.3.1); P may be {fits}, or another --size")
 
 
 PRESETS = {
@@ -134,7 +145,7 @@ ABLATIONS = {  # Table 4, AFEW     appearance relation fusion scope             
 def stages(cfg: Config) -> tuple[Stage, ...]:
     """End to end on clips; before that, where `stills` asks for it, on their middle frames, at twice the learning rate."""
     still = {"shown": 1, "random": False, "lr": 2 * cfg.lr, "lr_trunk": 2 * cfg.lr_trunk}
-    first = (Stage("stills", cfg.stills, still, "nothing"),) if cfg.stills else ()
+    first = (Stage("stills", cfg.stills, still),) if cfg.stills else ()
     return *first, Stage("clips", cfg.epochs, carried="every weight")
 
 
@@ -194,7 +205,11 @@ class ARPGNet(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def streams(self, clip: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """§3.2 and §3.3: the sequences, each (B, T, C'), and the patches (B·T, P², C) that the relation came from."""
+        """The two modules: the sequences, each (B, T, C'), and the patches (B·T, P², C) that the relation came from.
+
+        Reading: §4.4.1 says that the relation module "is trained from scratch", §3.3 that its blocks are InsightFace's
+        and fine-tuned. As §3.3: only the graph layers start from nothing. Figure 1 draws two modules, so two sets of blocks.
+        """
         cfg, BT = self.cfg, clip.shape[:2]
         frames = normalise(clip.flatten(0, 1))                                # (B·T, 3, H, W)
         out, maps, patches = [], (), None
@@ -202,7 +217,7 @@ class ARPGNet(nn.Module):
             maps = self.trunk.maps(frames)                                    # (B·T, C, H', W') × 4
             out.append(self.trunk.embed(maps[-1]).unflatten(0, BT))           # (B, T, C')
         if cfg.relation:                                                      # §3.3
-            face = maps[2] if self.stem is None else self.stem(frames)        # (B·T, C, 12, 12)
+            face = maps[2] if self.stem is None else self.stem(frames)        # (B·T, C, H/8, W/8)
             patches = F.adaptive_avg_pool2d(face, cfg.P).flatten(2).mT        # (B·T, P², C)
             x = patches
             for gat in self.relate:
@@ -242,7 +257,8 @@ def loss(out: Tensor, target: dict[str, Tensor], stat: dict[str, Tensor], cfg: C
 def optimizer(model: nn.Module, cfg: Config, steps: int):
     """Adam with two learning rates (§4.2.2), stepped every iteration.
 
-    Reading: "pre-trained residual convolutional blocks" are stem and blocks; the fc behind them is among the others.
+    Reading: "pre-trained residual convolutional blocks" are the stem, the blocks and the normalisation that closes them;
+    the fc behind and its own normalisation are among the others.
     """
     others = [p for name, p in model.named_parameters() if p.requires_grad and not _residual(name)]
     blocks = [p for name, p in model.named_parameters() if p.requires_grad and _residual(name)]
@@ -268,6 +284,8 @@ def predict(out: Tensor, cfg: Config) -> dict[str, Tensor]:
 
 def score(rows: dict, cfg: Config) -> dict[str, float]:
     """The paper's measures from predictions alone; with several folds, the accuracy's mean and deviation over them.
+
+        arpgnet (§4.1.1)   Acc of each subject left out, their mean and σ
 
     Reading: Table 1 prints accuracy and σ over the eight subjects of RML, not how σ is taken: over n − 1, ours.
     """

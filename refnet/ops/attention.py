@@ -30,7 +30,7 @@ def masked_softmax(e: Tensor, A: Tensor) -> Tensor:
     """Turn scores into weights over each node's neighbourhood N_i.
 
         arpgnet (3)   β_ij = exp(e_ij) / Σ_{k∈N_i} exp(e_ik)
-        arpgnet (9)   β_ij as in (3), on the fusion graph
+        arpgnet (9)   β_ij = exp(e_ij) / Σ_{k∈N_i} exp(e_ik), on the fusion graph
 
     e    (*, K, N, N)   scores
     A    (N, N) or (*, N, N)   nonzero where j ∈ N_i; every row needs at least one neighbour
@@ -49,7 +49,7 @@ class GraphAttention(nn.Module):
     """One graph-attention layer; K heads, averaged.
 
         arpgnet (4)   x'_i = σ(Σ_{j∈N_i} β_ij W x_j)
-        arpgnet (8)   x'_i as in (4), on the fusion graph
+        arpgnet (8)   x'_i = σ(Σ_{j∈N_i} β_ij W x_j), on the fusion graph
 
     x    (*, N, h)    node features
     A    (N, N) or (*, N, N)   adjacency, rows receive
@@ -58,9 +58,9 @@ class GraphAttention(nn.Module):
     W is linear, so it moves out of both sums: attᵀ[W x_i ‖ W x_j] = [Wᵀatt₁ ‖ Wᵀatt₂]ᵀ[x_i ‖ x_j] scores the nodes
     as they come, and Σ_j β_ij W x_j = W Σ_j β_ij x_j mixes them first. K projections of every node are never held.
 
-    Reading: §3.3.2 runs the single head "several times" and averages the features of all heads. A head's feature
+    Reading: arpgnet §3.3.2 runs the single head "several times" and averages the features of all heads. A head's feature
     is the x' of (4), so σ is inside the average. σ is not named; ELU, as in the cited graph attention [21], is ours.
-    Reading: §4.2.2 gives a dropout of 0.25, not its place; it falls on β here (and before the classifier).
+    Reading: arpgnet §4.2.2 gives a dropout of 0.25, not its place; it falls on β here (and before the classifier).
     """
 
     def __init__(self, h: int, h_out: int, heads: int = 1, slope: float = 0.01, dropout: float = 0.0):
@@ -74,7 +74,7 @@ class GraphAttention(nn.Module):
 
     def scores(self) -> Tensor:
         """[Wᵀatt₁ ‖ Wᵀatt₂]: (K, 2h), the att of nodes that are not projected."""
-        return torch.einsum("kcd,kdh->kch", self.att.unflatten(-1, (2, -1)), self.W).flatten(1)
+        return torch.einsum("kcd,kdh->kch", self.att.unflatten(-1, (2, -1)), self.W).flatten(1)   # (K, 2h)
 
     def attention(self, x: Tensor, A: Tensor) -> Tensor:
         """β of (3), for the forward pass and for looking at it: (*, K, N, N)."""

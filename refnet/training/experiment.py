@@ -12,7 +12,7 @@ import torch
 
 from refnet import config
 from refnet.data.protocols import Fold
-from refnet.data.samples import Collection, DataError, Drawn, Sample
+from refnet.data.samples import Collection, DataError, Sample
 from refnet.pictures import PictureError
 from refnet.training import checkpoint, runs
 from refnet.training.batches import Prepared, collate, to_device
@@ -181,7 +181,7 @@ def workers_for(found: Collection, asked: int | None) -> int:
     """As asked; else none for clips in memory, up to four for files."""
     if asked is not None:
         return asked
-    return 0 if isinstance(found.samples[0].clip, Drawn) else min(4, torch.multiprocessing.cpu_count())
+    return 0 if getattr(found.samples[0].clip, "in_memory", False) else min(4, torch.multiprocessing.cpu_count())
 
 
 def data_name(job: Job) -> str:
