@@ -18,7 +18,7 @@ from torch import Tensor
 
 from refnet import config, models
 from refnet.data.landmarks import crop_aligned, read_landmarks
-from refnet.data.samples import DataError, Sample
+from refnet.data.samples import DataError, Sample, fingerprint
 from refnet.ops import metrics
 from refnet.pictures import Clip, PictureError, write_picture
 from refnet.training import checkpoint, distributed, experiment, plan, runs
@@ -53,13 +53,17 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
         job = plan.job_of(paper, saved, args.data)
         if found is None:
             found = experiment.read(job)
-            print(f"{job.key} on {experiment.data_name(job)}, {saved['chosen']}", *found.found, sep="\n")
+            chosen = saved.get("chosen", f"as it stood after step {saved['step']}")
+            print(f"{job.key} on {experiment.data_name(job)}, {chosen}", *found.found, sep="\n")
             options = job.options._replace(workers=experiment.workers_for(found, args.workers))
             folds = {fold.id: fold for fold in experiment.folds_of(job, found)}
-        if saved["fold"] not in folds:
-            raise DataError(f"{file} is of fold {saved['fold']}; the data now have the folds {', '.join(folds)}; "
-                            "name the data it was trained on with --data DIR")
-        fold = folds[saved["fold"]]
+            if files[0].parent != run and len(files) < len(folds):
+                raise CheckpointError(run, f"{len(files)} of its {len(folds)} folds are trained",
+                                      f"Go on with train.py --resume {run}, or name one fold, such as {files[0]}")
+        fold = folds.get(saved["fold"])
+        if fold is None or fingerprint(fold.train) != saved["data"] or found.classes and tuple(found.classes) != tuple(cfg.classes):
+            raise DataError(f"{file} was not trained on these data: its training samples or classes are others; what is now its "
+                            "test part could have been trained on. Give --data where its own data lie")
         rows = predict(paper, model, fold.report, cfg, place, fold.id, options)
         if not pictures:
             pictures = models.load(job.key, "figures").of_report(paper, model, fold.report, rows, device)
@@ -134,6 +138,10 @@ def carry_out(args: argparse.Namespace) -> None:
         device = distributed.start(args.device).device
     except ValueError as error:
         raise runs.UsageError(str(error)) from error
+    if args.output_dir is not None and (args.output_dir == "" or Path(args.output_dir).is_file()):
+        raise runs.UsageError(f"--output-dir {args.output_dir!r} is not a folder; name one, or leave it out")
+    if args.landmarks and not args.paths:
+        raise runs.UsageError("--landmarks goes with pictures of one's own; name them, or leave it out")
     run = Path(args.run)
     files = checkpoints_of(run)
     if not args.paths:
@@ -146,6 +154,9 @@ def carry_out(args: argparse.Namespace) -> None:
 
 def main(argv: list[str]) -> int:
     """Read the command line, do it, and turn what goes wrong into one line and a status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")                 # a console without § shows ?
     p = argparse.ArgumentParser(prog="evaluate.py", description=__doc__, allow_abbrev=False,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("run", metavar="RUN", help="a run folder, or a best.pt or last.pt in one")
@@ -154,7 +165,7 @@ def main(argv: list[str]) -> int:
     p.add_argument("--landmarks", metavar="FILE", help="csv, pts or npy: a row a frame, in the order given")
     p.add_argument("--output-dir", metavar="DIR", help="write here; without it into the run folder")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    p.add_argument("--workers", type=int, help="processes that read pictures")
+    p.add_argument("--workers", type=config.number(0), help="processes that read pictures")
     args, unknown = p.parse_known_args(argv)
     config.refuse_unknown(p, unknown)
     try:
@@ -165,6 +176,9 @@ def main(argv: list[str]) -> int:
         kind = {runs.UsageError: 2, CheckpointError: 4}.get(type(error), 3)
         print(" ".join(f"evaluate.py: {error}".split()), file=sys.stderr)
         return kind
+    except OSError as error:
+        print(f"evaluate.py: {error.filename}: {error.strerror}; look at its permissions and the disk", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -11,6 +11,7 @@ Exit status: 0 good, 1 the run failed, 2 usage, 3 data, 4 checkpoint, 130 interr
 import argparse
 import shlex
 import sys
+import time
 
 import torch
 
@@ -20,19 +21,6 @@ from refnet.data.samples import DataError
 from refnet.pictures import PictureError
 from refnet.training import checkpoint, distributed, experiment, plan, runs
 from refnet.training.job import Interrupted, RunError, Stop
-
-
-def number(least: float, kind: type = int):
-    """An argparse type: a number of at least so much."""
-    def check(word: str):
-        try:
-            value = kind(word)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a number, got {word!r}") from None
-        if not value >= least:
-            raise argparse.ArgumentTypeError(f"expected {least} or more, got {word}")
-        return value
-    return check
 
 
 def parser_for(paper, key: str) -> argparse.ArgumentParser:
@@ -46,26 +34,26 @@ def parser_for(paper, key: str) -> argparse.ArgumentParser:
     p.add_argument("--preset", type=config.one_of("preset", paper.PRESETS), help="demo without --data, paper with it")
     p.add_argument("--ablation", type=config.one_of("row", paper.ABLATIONS), help=", ".join(paper.ABLATIONS))
     p.add_argument("--table", metavar="N", help="run every row of a table, a run each")
-    p.add_argument("--repeat", type=number(1), default=1, metavar="N",
+    p.add_argument("--repeat", type=config.number(1), default=1, metavar="N",
                    help="this many seeds, from --seed on; mean ± deviation")
     p.add_argument("--resume", nargs="?", const="", metavar="RUN",
                    help="go on: a run folder or its last.pt; nothing for the newest run")
     p.add_argument("--output-dir", metavar="DIR", help="put the run exactly here, not in runs/")
-    p.add_argument("--seed", type=number(0), default=0)
+    p.add_argument("--seed", type=config.number(0), default=0)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    p.add_argument("--workers", type=number(0), help="processes that read pictures; 0 for drawn faces, else up to 4")
+    p.add_argument("--workers", type=config.number(0), help="processes that read pictures; 0 for drawn faces, else up to 4")
     p.add_argument("--amp", action="store_true", help="bfloat16 where it is safe")
     p.add_argument("--compile", action="store_true", help="torch.compile the network")
-    p.add_argument("--accumulate", type=number(1), default=1, metavar="N",
+    p.add_argument("--accumulate", type=config.number(1), default=1, metavar="N",
                    help="N batches a step; class-weighted losses and batch normalisation still see one batch at a time")
-    p.add_argument("--clip", type=number(0, float), default=0.0, metavar="NORM", help="largest gradient norm; 0 is off")
-    p.add_argument("--select", type=number(0, float), default=0.1, metavar="SHARE",
+    p.add_argument("--clip", type=config.number(0, float), default=0.0, metavar="NORM", help="largest gradient norm; 0 is off")
+    p.add_argument("--select", type=config.number(0, float), default=0.1, metavar="SHARE",
                    help="cut from train to choose the epoch, where the data set has no such part; 0 takes the last epoch")
-    p.add_argument("--patience", type=number(0), default=0, metavar="EPOCHS",
+    p.add_argument("--patience", type=config.number(0), default=0, metavar="EPOCHS",
                    help="end after so many epochs without a better one; 0 is off")
-    p.add_argument("--steps", type=number(0), default=0, metavar="N",
+    p.add_argument("--steps", type=config.number(0), default=0, metavar="N",
                    help="stop each stage after N steps, and still do the rest")
-    p.add_argument("--save-every", type=number(0), default=0, metavar="N",
+    p.add_argument("--save-every", type=config.number(0), default=0, metavar="N",
                    help="save last.pt every N steps too, not only every epoch")
     p.add_argument("--weights", default="", metavar="FILE", help="published weights to start from")
     p.add_argument("--count", action="store_true", help="print parameters and multiply-adds, train nothing")
@@ -76,6 +64,9 @@ def parser_for(paper, key: str) -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Read the command line, do it, and turn what goes wrong into one line and a status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")                 # a console without § shows ?
     command = ["python", "train.py", *argv]
     first = argparse.ArgumentParser(prog="train.py", add_help=False, allow_abbrev=False)
     first.add_argument("--paper", type=config.one_of("paper", models.PAPERS))
@@ -126,7 +117,9 @@ def carry_out(paper, key: str, args: argparse.Namespace, command: list[str]) -> 
         raise runs.UsageError(str(error)) from error
     say = print if place.rank == 0 else lambda text: None
     if args.resume is None:
-        jobs, saved = plan.planned(paper, key, args, options), {}
+        now = torch.tensor([time.time_ns() // 10 ** 6], device=place.device)
+        moment = int(distributed.everyones(now, place)[0])       # one folder for all, even where their clocks tick apart
+        jobs, saved = plan.planned(paper, key, args, options, moment), {}
     else:
         folder, saved = runs.to_resume(args.resume, key)
         last = checkpoint.load(next(iter(saved.values())), key, going_on=True)

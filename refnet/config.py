@@ -111,6 +111,19 @@ def one_of(what: str, names) -> Any:
     return check
 
 
+def number(least: float, kind: type = int) -> Any:
+    """An argparse type: a number of at least so much."""
+    def check(word: str):
+        try:
+            value = kind(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a number, got {word!r}") from None
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, got {word}")
+        return value
+    return check
+
+
 def nearest(word: str, names) -> str:
     """`; did you mean X?` where a name is near enough, otherwise nothing."""
     close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)

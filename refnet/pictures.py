@@ -281,7 +281,7 @@ def _size(frame: Tensor) -> str:
 def _listed(folder: Path) -> list[Path]:
     """The pictures of a folder, numbers in their names compared as numbers."""
     found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()]
-    return sorted(found, key=lambda p: ([int(s) if s.isdigit() else s for s in re.split(r"([0-9]+)", p.name)], p.name))
+    return sorted(found, key=lambda p: ([int(s) if s.isdecimal() else s for s in re.split(r"([0-9]+)", p.name)], p.name))
 
 
 @contextmanager

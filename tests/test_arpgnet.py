@@ -492,7 +492,8 @@ def test_published_weights_go_into_both_modules(tmp_path):
 
 @pytest.mark.parametrize("wrong, said", [
     (dict(P=5), "P may be 1, 2, 3, 4, 6, 12"), (dict(classes=("a", "a")), "each once"), (dict(stills=-1), "stills must be 0"),
-    (dict(lr=float("nan")), "lr must be 0 or more; got nan"), (dict(layout=(1, 1)), "four blocks"), (dict(d=7), "even"),
+    (dict(lr=float("nan")), "lr must be 0 or more; got nan"), (dict(layout=(1, 1)), "four blocks"), (dict(d=7), "even"), (dict(d=0), "even"),
+    (dict(beta1=2.0), "beta1 must be"), (dict(gamma=float("nan")), "gamma must be"), (dict(P=12, size=48), "take --size 96"),
     (dict(appearance=False, relation=False), "both streams are off"), (dict(measure="UAR"), "Acc, F1 or M"), (dict(T=0), "T must be 1")])
 def test_settings_that_cannot_be_are_refused(wrong, said):
     """One sentence: what was found, what may be."""

@@ -1,4 +1,5 @@
 """The commands of the README, with few steps."""
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_train_refuses_a_cut_picture(faces, tmp_path):
 @pytest.mark.parametrize("words, said", [
     (["--paper", "arpgnet", "--TSR", "2"], "did you mean --TRS?"), (["--paper", "arpnet"], "did you mean arpgnet?"),
     (["--paper", "arpgnet", "--dataset", "afw"], "did you mean afew?"),
-    (["--paper", "arpgnet", "--dropout", "1.5"], "dropout in [0, 1)")])
+    (["--paper", "arpgnet", "--dropout", "1.5"], "dropout must be 0 or more and below 1")])
 def test_train_usage(words, said, capsys):
     try:
         status = train.main(words)
@@ -210,6 +211,29 @@ def test_evaluate_says_what_is_wrong(words, status, said, a_run, tmp_path, monke
         found = left.code
     assert found == status
     assert said in capsys.readouterr().err
+
+
+def test_evaluate_refuses_data_it_was_not_trained_on(a_run, tmp_path, capsys):
+    """A file more, and the parts are cut anew: what would be tested could have been trained on."""
+    shutil.copytree(a_run.parent / "faces", tmp_path / "faces")
+    shutil.copytree(tmp_path / "faces" / "joy" / "c0", tmp_path / "faces" / "joy" / "c9")
+    assert evaluate.main([str(a_run), "--data", str(tmp_path / "faces"), "--output-dir", str(tmp_path / "out"), "--device", "cpu"]) == 3
+    assert "was not trained on these data" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_evaluate_the_last_state_of_a_run(a_run, tmp_path, capsys):
+    """last.pt has no reason for being chosen; it is evaluated all the same, and says where it stood."""
+    assert evaluate.main([str(a_run / "last.pt"), "--output-dir", str(tmp_path), "--workers", "0", "--device", "cpu"]) == 0
+    assert "as it stood after step" in capsys.readouterr().out
+
+
+def test_runs_of_one_moment_have_folders_of_their_own(tmp_path, monkeypatch):
+    """The time is in milliseconds, the same on every process; a folder that is there already gives way."""
+    monkeypatch.chdir(tmp_path)
+    first = runs.new_folder(None, "arpgnet", "seed0", 1_700_000_000_123)
+    assert first == runs.new_folder(None, "arpgnet", "seed0", 1_700_000_000_123) and first.name.endswith("-123-seed0")
+    first.mkdir(parents=True)
+    assert runs.new_folder(None, "arpgnet", "seed0", 1_700_000_000_123).name == f"{first.name}-2"
 
 
 def test_the_readmes_command(tmp_path):

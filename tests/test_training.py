@@ -335,7 +335,8 @@ def test_best_pt_cannot_go_on(toy, capsys):
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
 
-GOOD = {"paper": "toy", "cfg": {}, "sources": {}, "stat": {}, "stage": "train", "model": {"w": torch.arange(600.0)}}
+GOOD = {"paper": "toy", "dataset": "drawn", "preset": "demo", "ablation": "", "root": "", "cfg": {}, "sources": {}, "options": {},
+        "seed": 0, "fold": "0", "data": "", "stat": {}, "stage": "train", "model": {"w": torch.arange(600.0)}}
 
 
 def flip(path: Path) -> None:

@@ -53,6 +53,8 @@ def read(root: Path | None, cfg, parts: dict[str, tuple[int, int]] = PARTS) -> C
     if sorted(cfg.classes) != sorted(known):
         raise DataError(f"drawn faces: {len(cfg.classes)} classes are {', '.join(known)}; got {', '.join(cfg.classes)}; "
                         "leave --classes out, or give a data set of your own with --data")
+    if cfg.size < 16:
+        raise DataError(f"drawn faces need 16 pixels or more a side; got --size {cfg.size}")
     samples, first = [], 0
     for part, (n, subjects) in parts.items():
         faces = plan(n, FRAMES, SEED, subjects, len(known), first_subject=first)

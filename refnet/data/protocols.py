@@ -83,4 +83,4 @@ def _fold(id: str, train, select, report) -> Fold:
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """Order s2 before s10."""
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.findall(r"\d+|\D+", name)]
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in re.findall(r"\d+|\D+", name)]

@@ -1,5 +1,6 @@
 """What a reader hands over: samples, and the names of their classes."""
 import dataclasses
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -64,6 +65,11 @@ def counts(samples: list[Sample], classes: tuple[str, ...]) -> dict[str, int]:
     """How many samples each class has, in the order of the codes."""
     seen = Counter(s.target["expression"] for s in samples)
     return {name: seen[k] for k, name in enumerate(classes)}
+
+
+def fingerprint(samples: list[Sample]) -> str:
+    """Which samples these are: a checksum of their ids, in order."""
+    return hashlib.sha256("\n".join(s.id for s in samples).encode(errors="surrogateescape")).hexdigest()
 
 
 def pad(tensors: list[Tensor]) -> Tensor:

@@ -78,9 +78,12 @@ class Config:
             raise ValueError("both streams are off; leave --appearance or --relation on")
         if self.measure not in ("Acc", "F1", "M"):
             raise ValueError(f"the measure is Acc, F1 or M; got {self.measure}")
-        if self.d % 2 or not 0 <= self.dropout < 1:
-            raise ValueError(f"d must be even and dropout in [0, 1); got {self.d} and {self.dropout}")
-        for name in ("TRS", "stills", "gamma", "slope", "lr", "lr_trunk"):
+        if self.d < 2 or self.d % 2:
+            raise ValueError(f"d must be even, 2 or more; got {self.d}")
+        for name in ("dropout", "beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 0 or more and below 1; got {getattr(self, name)}")
+        for name in ("TRS", "stills", "gamma", "slope", "lr", "lr_trunk", "eps"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
@@ -88,10 +91,10 @@ class Config:
         if any(len(v) != 4 or min(v) < 1 for v in (self.layout, self.widths)):
             raise ValueError(f"layout and widths name four blocks each; got {self.layout} and {self.widths}")
         side = -(-self.size // 8)
-        if side % self.P:
+        if self.relation and side % self.P:
             fits = ", ".join(str(p) for p in range(1, side + 1) if side % p == 0)
             raise ValueError(f"P = {self.P} does not divide the {side} × {side} map of {self.size} px into patches of equal size "
-                             f"(§3.3.1); P may be {fits}, or another --size")
+                             f"(§3.3.1); P may be {fits}, or take --size {8 * self.P}")
 
 
 PRESETS = {

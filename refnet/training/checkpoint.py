@@ -23,7 +23,7 @@ from refnet.config import Stage
 from refnet.data.weight_files import why_unreadable
 
 VERSION = 1
-NEEDED = ("paper", "cfg", "sources", "stat", "stage", "model")
+NEEDED = ("paper", "dataset", "preset", "ablation", "root", "cfg", "sources", "options", "seed", "fold", "data", "stat", "stage", "model")
 
 
 class CheckpointError(Exception):
@@ -109,14 +109,14 @@ def restore(path: str | Path) -> tuple[ModuleType, Any, nn.Module, dict[str, Any
     path = Path(path)
     path = path / "best.pt" if path.is_dir() else path
     found = load(path)
-    paper = models.load(found["paper"])
     try:
+        paper = models.load(found["paper"])
         cfg = paper.Config(**found["cfg"])
         stage = next(s for s in paper.stages(cfg) if s.name == found["stage"])
         cfg = laid_over(cfg, stage)
         model = paper.network(cfg, found["stat"], stage)
         model.load_state_dict(found["model"])
-    except (TypeError, RuntimeError, StopIteration) as error:
+    except (TypeError, ValueError, RuntimeError, StopIteration) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(path, f"it does not fit today's {found['paper']} ({reason})",
                               "Use the version of refnet that trained it, or train again") from error

@@ -8,7 +8,6 @@ torch's own generators, whose states are in last.pt.
 """
 import contextlib
 import dataclasses
-import hashlib
 import math
 import sys
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from refnet.backbones.weights import load_weights
 from refnet.config import Stage
 from refnet.data.protocols import Fold
-from refnet.data.samples import DataError, Sample
+from refnet.data.samples import DataError, Sample, fingerprint
 from refnet.training import checkpoint, distributed, runs
 from refnet.training.batches import Prepared, in_batches, loader, mixed, order, shard, to_device
 from refnet.training.count import parameters
@@ -47,7 +46,7 @@ def train(job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, saved: d
     """
     paper, options = job.paper, job.options
     stages = paper.stages(job.cfg)
-    same = hashlib.sha256("\n".join(s.id for s in fold.train).encode()).hexdigest()
+    same = fingerprint(fold.train)
     if saved and saved["data"] != same:
         raise DataError(f"fold {fold.id}: the training samples are not those that the run began with; "
                         "give --data where those lie")

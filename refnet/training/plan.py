@@ -23,12 +23,15 @@ def options_of(args: argparse.Namespace) -> Options:
         raise UsageError("--resume goes on with one run in its own folder: leave --table, --repeat and --output-dir out")
     if args.table and args.ablation:
         raise UsageError("--table runs all rows, --ablation one: give one of them")
+    for name in ("data", "output_dir"):
+        if getattr(args, name) == "":
+            raise UsageError(f"--{name.replace('_', '-')} is empty; name a folder, or leave it out")
     if args.select >= 1:
         raise UsageError(f"--select is a share below 1; got {args.select}")
     return Options(**{name: getattr(args, name) for name in Options._fields if name != "workers"})
 
 
-def planned(paper: ModuleType, key: str, args: argparse.Namespace, options: Options) -> Runs:
+def planned(paper: ModuleType, key: str, args: argparse.Namespace, options: Options, moment: int | None = None) -> Runs:
     """The runs that a command asks for: one, or one a row and seed, which then share a parent folder.
 
     Without --data: drawn faces and the preset demo; with it: what --dataset says and the preset paper.
@@ -45,7 +48,7 @@ def planned(paper: ModuleType, key: str, args: argparse.Namespace, options: Opti
     rows = rows_of(paper, args.table) if args.table else [args.ablation or ""]
     one = f"repeat{args.repeat}" if args.repeat > 1 else f"seed{args.seed}"
     name = f"table{args.table.removeprefix('table')}" if args.table else one
-    top, several = runs.new_folder(args.output_dir, key, name), len(rows) * args.repeat > 1
+    top, several = runs.new_folder(args.output_dir, key, name, moment), len(rows) * args.repeat > 1
     if several and (held := sorted(top.glob("*/config.json"))):
         raise UsageError(f"--output-dir {top} holds runs already, such as {held[0].parent}; name another folder")
     yours, found = config.given(args, paper.Config), {}
@@ -99,7 +102,7 @@ def job_of(paper: ModuleType, saved: dict[str, Any], root: str | None) -> Job:
     """
     try:
         cfg = paper.Config(**saved["cfg"])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"the run was made by another version of {saved['paper']}: {error}; start a new run") from error
     return Job(paper, saved["paper"], cfg, saved["sources"], saved["dataset"], saved["preset"], saved["ablation"],
                root or saved["root"], Options(**saved["options"]))

@@ -31,8 +31,10 @@ class UsageError(ValueError):
     """The command line asks for what cannot be; the message says what can."""
 
 
-def new_folder(output_dir: str | None, key: str, name: str) -> Path:
+def new_folder(output_dir: str | None, key: str, name: str, moment: int | None = None) -> Path:
     """The path of a run folder to be, not made yet: exactly output_dir, or runs/<paper>/<time>-<name>.
+
+    moment   milliseconds since 1970, the same on every process; now, where it is not given
 
     Raises UsageError for a folder that holds a run already.
     """
@@ -44,9 +46,11 @@ def new_folder(output_dir: str | None, key: str, name: str) -> Path:
             raise UsageError(f"--output-dir {folder} holds a run already; go on with it by --resume {folder}, "
                              "or name another folder")
         return folder
-    stem = Path("runs") / key / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    moment = time.time_ns() // 10 ** 6 if moment is None else moment
+    at = time.strftime("%Y%m%d-%H%M%S", time.localtime(moment // 1000)) + f"-{moment % 1000:03d}"
+    stem = Path("runs") / key / f"{at}-{name}"
     folder, n = stem, 2
-    while folder.exists():                                      # two runs within a second
+    while folder.exists():                                      # two runs at the same moment
         folder, n = stem.with_name(f"{stem.name}-{n}"), n + 1
     return folder
 
