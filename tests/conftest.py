@@ -7,3 +7,12 @@ import torch
 def device(request) -> torch.device:
     """The devices of this machine, one after the other."""
     return torch.device(request.param)
+
+
+@pytest.fixture
+def one_thread():
+    """For networks too small to share out among threads."""
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)

@@ -22,13 +22,7 @@ FEW = {"train": (14, 7), "select": (7, 3), "report": (7, 3)}                    
 TINY = ["--widths", "4", "8", "8", "8", "--d", "8", "--hidden", "8", "--T", "4"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The networks are too small here to share out."""
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -157,13 +157,7 @@ def load_weights(model, path, cfg):
 
 # ---- how the tests use it --------------------------------------------------------------------------------------------
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The toy is too small to share out."""
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
