@@ -101,6 +101,46 @@ def write_animation(video: Tensor, path: str | Path, fps: float) -> None:
                    **options[path.suffix.lower()])
 
 
+def write_flow(flow: Tensor, path: str | Path) -> None:
+    """Write an optical flow in the Middlebury format, .flo: whole or not at all.
+
+    flow   (2, H, W)   (dx, dy) in pixels; what is not known, not finite, is written as 1e10
+
+    The file: the float32 202021.25, whose bytes spell PIEH, the width and the height as int32, then dx, dy of each pixel in
+    reading order as float32, all little-endian.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".flo":
+        raise PictureError(f"{path}: flows are written as .flo; got the suffix {path.suffix!r}")
+    if flow.dim() != 3 or len(flow) != 2 or flow.numel() == 0:
+        raise ValueError(f"a flow is (2, H, W); got {tuple(flow.shape)}")
+    flow = flow.detach().cpu().float().nan_to_num(1e10, 1e10, 1e10).movedim(0, -1).contiguous()          # (H, W, 2)
+    with _replacing(path) as part:
+        part.write_bytes(b"PIEH" + struct.pack("<ii", flow.shape[1], flow.shape[0]) + flow.numpy().astype("<f4").tobytes())
+
+
+def read_flow(path: str | Path) -> Tensor:
+    """Read a Middlebury .flo file.
+
+    →   (2, H, W)   float32, (dx, dy) in pixels; NaN where it says "unknown", a component beyond 1e9
+
+    Raises PictureError for a missing or foreign file, and one whose length is not what its head says.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise PictureError(f"{path}: cannot be read ({e.strerror or e}); check the spelling and the working folder") from e
+    if data[:4] != b"PIEH":
+        raise PictureError(f"{path}: not a .flo file; it begins with {data[:4]!r}, expected b'PIEH'")
+    width, height = struct.unpack("<ii", data[4:12]) if len(data) >= 12 else (0, 0)
+    if width < 1 or height < 1 or len(data) != 12 + 8 * width * height:
+        raise PictureError(f"{path}: damaged or cut short; {width} × {height} pixels are {12 + 8 * width * height} bytes, "
+                           f"it has {len(data)}; copy or download it again")
+    flow = torch.from_numpy(np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2).astype(np.float32))
+    return torch.where((flow.abs() > 1e9).any(-1, keepdim=True), float("nan"), flow).movedim(-1, 0).contiguous()
+
+
 class Clip:
     """Frames in order, read when asked for. Holds no open file, so it travels to DataLoader workers.
 

@@ -1,0 +1,64 @@
+"""The colour wheel of optical flow: hue says where to, saturation says how far.
+
+The wheel of Baker et al., A Database and Evaluation Methodology for Optical Flow (IJCV 2011): six runs of hues of unequal
+length, since the eye tells more reds from yellows than greens from cyans. A displacement to the right is red, down is
+yellow, to the left is blue-green, up is blue-violet; none is white.
+"""
+import math
+
+import torch
+from torch import Tensor
+
+CORNERS = ((1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1))     # red, yellow, green, cyan, blue, magenta
+RUNS = (15, 6, 4, 11, 13, 6)                      # colours from each corner to the next, 55 in all
+
+
+def hues(device="cpu", dtype=torch.float32) -> Tensor:
+    """The 55 full colours, from red by yellow round to red again: (55, 3)"""
+    parts = []
+    for k, n in enumerate(RUNS):
+        here, there = (torch.tensor(CORNERS[j % 6], device=device, dtype=dtype) for j in (k, k + 1))
+        parts.append(torch.lerp(here, there, torch.arange(n, device=device, dtype=dtype)[:, None] / n))
+    return torch.cat(parts)
+
+
+def flow_colours(flow: Tensor, full: float) -> Tensor:
+    """Show a flow.
+
+    flow   (B, 2, H, W)   (dx, dy) in pixels, y down; what is not finite is shown black
+    full   the displacement in pixels that gets its hue in full; beyond it the colour darkens by a quarter
+    →      (B, 3, H, W)   in [0, 1]
+
+    Raises ValueError where full is not above 0 or the flow has not two channels.
+    """
+    if flow.dim() != 4 or flow.shape[1] != 2:
+        raise ValueError(f"flow must be (B, 2, H, W); got {tuple(flow.shape)}")
+    if not full > 0:
+        raise ValueError(f"full is {full}; it must be above 0 pixels")
+    known = flow.isfinite().all(1, keepdim=True)                                                 # (B, 1, H, W)
+    dx, dy = (torch.where(known, flow, 0) / full).unbind(1)                                      # (B, H, W) each
+    wheel = hues(flow.device, flow.dtype)
+    turn = (torch.atan2(dy, dx) / (2 * math.pi)) % 1 * len(wheel)                                # 0 to 55, red at 0
+    low, part = turn.floor(), (turn - turn.floor())[..., None]
+    low = low.long() % len(wheel)
+    hue = torch.lerp(wheel[low], wheel[(low + 1) % len(wheel)], part).movedim(-1, 1)             # (B, 3, H, W)
+    far = torch.sqrt(dx * dx + dy * dy)[:, None]
+    return torch.where(far <= 1, 1 - far * (1 - hue), .75 * hue) * known
+
+
+def with_key(colours: Tensor, share: float = .25) -> Tensor:
+    """Put the wheel beside a picture of flow: its rim is `full`, its centre no displacement.
+
+    colours   (3, H, W)      from `flow_colours`
+    →         (3, H, W + w)  the wheel below in a white column, as wide as `share` of the height
+    """
+    H = colours.shape[-2]
+    side = max(15, round(share * H))
+    axis = torch.linspace(-1.1, 1.1, side, device=colours.device, dtype=colours.dtype)
+    dx, dy = axis.expand(side, side), axis[:, None].expand(side, side)
+    disc = flow_colours(torch.stack([dx, dy])[None], 1.)[0].masked_fill(dx * dx + dy * dy > 1, 1)
+    column = torch.ones(3, max(H, side), side, device=colours.device, dtype=colours.dtype)
+    column[:, -side:] = disc
+    if H < side:
+        colours = torch.cat([colours, torch.ones_like(column[:, H:, :1]).expand(-1, -1, colours.shape[-1])], 1)
+    return torch.cat([colours, column], -1)
