@@ -610,6 +610,16 @@ def test_the_number_of_frames_it_names_is_enough():
     assert torch.trace(ideal_matrix(181, 30, (5 / 6, 1))).item() == pytest.approx(2)
 
 
+def test_under_autocast_nothing_changes(device):
+    video = noise(1, 5, 3, 16, 20, device=device)
+    with torch.autocast(device.type, torch.bfloat16):
+        whole, stream = magnify(video, 30, 4), Stream(30, 4)
+        frames = torch.stack([stream.step(frame) for frame in video.unbind(1)], 1)
+    assert whole.dtype == frames.dtype == torch.float32
+    assert_close(whole, magnify(video, 30, 4))
+    assert_close(frames, whole, atol=2e-6, rtol=0)
+
+
 # ---- the command
 
 @pytest.fixture
@@ -669,6 +679,14 @@ def test_side_by_side_and_smaller(folder, tmp_path, capsys):
     assert got.shape[1:] == (3, 10, 24)
     want = F.avg_pool2d(read(folder).float(), 2).round()
     assert (got[0, :, :, :12] - want[0]).abs().max() <= 1 and torch.equal(got[..., :12], got[..., 12:])
+
+
+def test_it_says_when_alpha_is_too_large(folder, tmp_path, capsys):
+    """Alpha 500 drives the edge's surroundings to black and white, and a sentence says so; alpha 1 does not."""
+    assert main([str(folder), str(tmp_path / "much"), "--alpha", "500", "--device", "cpu"]) == 0
+    assert "came out black or white: the motion is too large for this alpha" in capsys.readouterr().out
+    assert main([str(folder), str(tmp_path / "little"), "--alpha", "1", "--device", "cpu"]) == 0
+    assert "black or white" not in capsys.readouterr().out
 
 
 def test_the_clip_is_on_the_left(folder, tmp_path, capsys):

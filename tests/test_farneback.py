@@ -255,6 +255,15 @@ def test_a_batch_is_its_pictures(device):
         assert_close(together[k:k + 1], farneback(a, b), atol=2e-5, rtol=0)
 
 
+def test_under_autocast_nothing_changes(device):
+    first, second, _ = pair(bent, device=device)
+    with torch.autocast(device.type, torch.bfloat16):
+        got = farneback(first, second), farneback_sequence(torch.stack([first, second], 1))[:, 1]
+    for flow in got:
+        assert flow.dtype == torch.float32
+        assert_close(flow, farneback(first, second), atol=2e-5, rtol=0)
+
+
 @pytest.mark.parametrize("reference", ["first", "previous"])
 def test_a_sequence_is_its_pairs(reference, device, monkeypatch):
     """Five frames of two clips, worked on two at a time; the fourth frame repeats the third, so from there the flow is 0."""

@@ -15,6 +15,7 @@ nothing about how people look or feel.
 """
 import sys
 from functools import cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,11 @@ from torch import Tensor
 
 from refnet.data.drawn_plan import (AT_ONCE, AUS, CREASES, EXPRESSIONS, EYE_W, EYE_X, EYE_Y, HAIR, HALF, IRIS, KNOTS, MUSCLES,
                                     REACH, RELIEF, SHAPES, SKIN, SKIN_REACH, Faces, plan)
+
+FULL_UP, FULL_DOWN = .016, .026     # how far full lips are painted beyond their edges
+SEAM, PAST = .011, .015             # the line between closed lips: half its width, and how far it runs past the corners
+ENDS, LINE = 1.06, .007             # the lids' edges: how far across the eye they run; half the width of the lower one's line
+LASH, LASHES, FOLD = .006, .019, .058   # over the upper lid's edge: the lashes' middle, half their width; the fold
 
 # ---- geometry: displacement fields, and the ways between the frames
 
@@ -129,6 +135,64 @@ def _brow(s: Tensor) -> Tensor:
     return -.435 - .26 * s * (1.25 - s) * (1 - .25 * s)
 
 
+class Geometry(NamedTuple):
+    """Where things are in N frames."""
+    units: Tensor                  # (N, 2, 18)       the units' intensities, left and right
+    field: Tensor                  # (N, 2, G, G)     displacement by identity and turn, from head to posed
+    muscles: Tensor                # (N, 2, G, G)     displacement by the units, from skin to head
+    matrix: Tensor                 # (N, 2, 2)        picture = matrix · posed + shift
+    shift: Tensor                  # (N, 2, 1, 1)
+    mouth: dict[str, Tensor]       # (N, 2) each      `_mouth`
+    lids: dict[str, Tensor]        # (N, 2) each      `_lids`
+
+
+def _geometry(faces: Faces) -> Geometry:
+    """What a plan says of where things are, in each of its N = B·T frames"""
+    balance = faces.side[:, None]                                                               # (B, 1, 18)
+    units = torch.stack([faces.aus * (1 - balance.clamp(min=0)), faces.aus * (1 + balance.clamp(max=0))], 2)
+    units = units.flatten(0, 1)                                                                 # (N, 2, 18)
+    a = lambda unit: units[:, :, AUS.index(unit)]                                               # (N, 2)
+    lids = _lids(a, faces.eyes.flatten(0, 1)[:, 2:])
+    return Geometry(units, *_fields(faces, units), *_similarity(faces), _mouth(a), lids)
+
+
+def _posed(where: Geometry, size: int) -> Tensor:
+    """The pixels' places in the posed frame: (N, 2, size, size)"""
+    axis, matrix = _axis(size, where.shift.device), where.matrix
+    px, py = axis - where.shift[:, 0], axis[:, None] - where.shift[:, 1]                        # (N, 1, W), (N, H, 1)
+    away = (matrix.mT / torch.linalg.det(matrix)[:, None, None])[..., None, None]  # the inverse of a similarity
+    return torch.stack([away[:, i, 0] * px + away[:, i, 1] * py for i in (0, 1)], 1)
+
+
+def _axis(size: int, device) -> Tensor:
+    """The pixels' centres along one side of the picture: (size,)"""
+    return (torch.arange(size, device=device) + .5) * (2 * HALF / size) - HALF
+
+
+def _ring(dx: Tensor, dy: Tensor) -> Tensor:
+    """Under 0 within the unit circle."""
+    return (dx * dx + dy * dy).sqrt_().sub_(1)
+
+
+def _oval(x: Tensor, y: Tensor) -> Tensor:
+    """How far outside the face a place in the skin frame is, in its units; under 0 inside"""
+    return _ring(x / (.80 - .096 * y), y / 1.06).mul_(.8)
+
+
+def _hair(x: Tensor, y: Tensor, look) -> tuple[Tensor, Tensor]:
+    """How far outside the hair's mass, and how far below the fringe's edge, a place in the head frame is: (N, H, W) each"""
+    fall = .55 + 1.7 * (look("hair length") - .4).clamp(min=0)
+    rise = (y + .15) / torch.where(y < -.15, .98 + .16 * look("hair volume"), fall)
+    mass = _ring(x / (.88 + .10 * look("hair volume")), torch.where(y < -.15, rise, rise * rise)).mul_(.8)
+    line = y + .80 - .30 * look("fringe") ** 2 - (look("parting") - .5) * .5 * x - .85 * x.abs() ** 3
+    return mass, line - .01 * (torch.sin(21 * x + 9 * look("parting")) + torch.sin(47 * x))
+
+
+def _box(x: Tensor, y: Tensor, patch: Tensor) -> Tensor:
+    """How far outside its patch a place x, y in the picture is, patch (N, 8, 1, 1): (N, H, W)"""
+    return torch.maximum((x - patch[:, 0]).abs() - patch[:, 2], (y - patch[:, 1]).abs() - patch[:, 3])
+
+
 def _landmarks(mouth: dict, lids: dict, field: Tensor, muscles: Tensor) -> Tensor:
     """The 68 points, in dlib's order, in the posed frame → (N, 2, 1, 68)"""
     line = lambda *v: field.new_tensor(v)
@@ -231,7 +295,7 @@ def _paint_mouth(canvas: Tensor, x: Tensor, y: Tensor, cover, mouth: dict, a, li
     """Lips, teeth, tongue: canvas (N, 3, h, w), x, y (N, h, w) in the head frame, lip (N, 3, 1, 1), full (N, 1, 1)"""
     m, ax, middle = _pick(mouth, x), x.abs(), lambda v: v.mean(1)[:, None, None]
     top, above, below, low = _lips(x, m)
-    top, low, between = top - .016 * (full - .4), low + .026 * (full - .4), ax < m["x"] + .008
+    top, low, between = top - FULL_UP * (full - .4), low + FULL_DOWN * (full - .4), ax < m["x"] + .008
     _over(canvas, lip, cover(torch.maximum(top - y, y - low)) * between * .9)
     _over(canvas, lip * .84, cover(torch.maximum(top - y, y - above)) * between * .7)  # the upper lip lies in the shade
     _over(canvas, lip * .4 + .6, .25 * _spot(x, y - .45 * below - .55 * low, 0, 0, .13, .022))  # the lower one shines
@@ -241,14 +305,14 @@ def _paint_mouth(canvas: Tensor, x: Tensor, y: Tensor, cover, mouth: dict, a, li
     white = canvas.new_tensor([.96, .94, .90])[:, None, None] * (1.03 - 1.6 * ax * ax)[:, None]
     _over(canvas, white, inside * cover(torch.maximum(y - above - .085 + .045 * middle(a(26) * (1 - a(12))), ax - .29)))
     _over(canvas, white * .92, inside * cover(below - .03 - y) * middle(a(16) + .8 * a(20)).clamp(0, 1))
-    _over(canvas, lip * .42, cover((y - .5 * (above + below)).abs() - .011) * (ax < m["x"] + .015) * (1 - inside) * .85)
+    _over(canvas, lip * .42, cover((y - .5 * (above + below)).abs() - SEAM) * (ax < m["x"] + PAST) * (1 - inside) * .85)
 
 
 def _paint_eyes(canvas: Tensor, x: Tensor, y: Tensor, cover, lids: dict, gaze: Tensor, colours: dict,
                 crease: Tensor) -> None:
     """Whites, irises, lids: canvas (N, 3, h, w), x, y (N, h, w) in the head frame, gaze (N, 2), crease (N, 1, 1)"""
     s, top, low = _eye(x, _pick(lids, x))
-    across = s.abs() < 1.06
+    across = s.abs() < ENDS
     inside = cover(torch.maximum(top - y, y - low)) * across
     shade = 1 - .32 * torch.exp((top - y).clamp(max=0) / .04)                                   # of the upper lid
     _over(canvas, canvas.new_tensor([.96, .95, .94])[:, None, None] * shade[:, None], inside)
@@ -258,9 +322,9 @@ def _paint_eyes(canvas: Tensor, x: Tensor, y: Tensor, cover, lids: dict, gaze: T
     _over(canvas, colours["iris"] * (1.05 + 4 * dy.clamp(-.1, .1))[:, None], inside * cover(r - .084))
     _over(canvas, (.03, .03, .03), inside * cover(r - .042))
     _over(canvas, (1., 1., 1.), inside * cover(((dx + .032) ** 2 + (dy + .036) ** 2).sqrt_() - .021) * .95)
-    _over(canvas, colours["hair"] * .25, cover((y - top + .006).abs() - .019) * across * .92)   # lashes
-    _over(canvas, colours["skin"] * .5, cover((y - low).abs() - .007) * across * .55)
-    _over(canvas, colours["skin"] * .5, torch.exp(-((y - top + .058) / .014) ** 2) * across * (.15 + .35 * crease))
+    _over(canvas, colours["hair"] * .25, cover((y - top + LASH).abs() - LASHES) * across * .92)   # lashes
+    _over(canvas, colours["skin"] * .5, cover((y - low).abs() - LINE) * across * .55)
+    _over(canvas, colours["skin"] * .5, torch.exp(-((y - top + FOLD) / .014) ** 2) * across * (.15 + .35 * crease))
 
 
 def _window(points: Tensor, margin: float, size: int) -> tuple[Tensor, ...]:
@@ -294,10 +358,8 @@ def _draw(faces: Faces, size: int, device: torch.device) -> tuple[Tensor, Tensor
     B, T = faces.pose.shape[:2]
     grain = [torch.randn(T, 1, size, size, generator=torch.Generator().manual_seed(k)) for k in faces.key.tolist()]
     faces, grain = faces.to(device), torch.stack(grain).to(device)
-    balance = faces.side[:, None]                                                               # (B, 1, 18)
-    units = torch.stack([faces.aus * (1 - balance.clamp(min=0)), faces.aus * (1 + balance.clamp(max=0))], 2)
-    units = units.flatten(0, 1)                                                                 # (N, 2, 18)
-    a = lambda unit: units[:, :, AUS.index(unit)]                                                             # (N, 2)
+    where = _geometry(faces)
+    a = lambda unit: where.units[:, :, AUS.index(unit)]                                         # (N, 2)
     frames = lambda v: v.repeat_interleave(T, 0)                                                # (B, ...) → (N, ...)
     look = lambda name: frames(faces.trait(name))[:, None, None]                                # (N, 1, 1)
     colours = {name: frames(rgb)[..., None, None] for name, rgb in _colours(faces).items()}     # (N, 3, 1, 1) each
@@ -305,62 +367,51 @@ def _draw(faces: Faces, size: int, device: torch.device) -> tuple[Tensor, Tensor
     lamp, patch = frames(faces.light)[:, :, None, None], frames(faces.patch)[:, :, None, None]  # (N, 4 or 8, 1, 1)
 
     # where: landmarks from the face to the picture, pixels from the picture to the face
-    (field, muscles), (matrix, shift) = _fields(faces, units), _similarity(faces)
-    mouth, lids = _mouth(a), _lids(a, eyes[:, 2:])
-    points = torch.einsum("nij,njhw->nihw", matrix, _landmarks(mouth, lids, field, muscles)) + shift  # (N, 2, 1, 68)
+    points = _landmarks(where.mouth, where.lids, where.field, where.muscles)                    # (N, 2, 1, 68)
+    points = torch.einsum("nij,njhw->nihw", where.matrix, points) + where.shift
     points = ((points / HALF + 1) * size / 2 - .5).squeeze(2).mT                                # (N, 68, 2)
-    pixel = 2 * HALF / size
-    axis = (torch.arange(size, device=device) + .5) * pixel - HALF
-    px, py = axis - shift[:, 0], axis[:, None] - shift[:, 1]                                    # (N, 1, W), (N, H, 1)
-    away = (matrix.mT / torch.linalg.det(matrix)[:, None, None])[..., None, None]  # the inverse of a similarity
-    posed = torch.stack([away[:, i, 0] * px + away[:, i, 1] * py for i in (0, 1)], 1)           # (N, 2, H, W)
-    head = _back(posed, field)
-    skin = _back(head, muscles)
+    pixel, axis = 2 * HALF / size, _axis(size, device)
+    head = _back(_posed(where, size), where.field)                                              # (N, 2, H, W)
+    skin = _back(head, where.muscles)
     x, y = head.unbind(1)
     ax = x.abs()
     cover = lambda distance: (.5 - distance / (1.2 * pixel)).clamp_(0, 1)  # 1 inside, 0 outside, a soft edge
-    ring = lambda dx, dy: (dx * dx + dy * dy).sqrt_().sub_(1)  # under 0 within the unit circle
 
     # behind the face: background, hair, neck, clothes, ears
     fade = torch.linspace(0, 1, size, device=device)[:, None].expand(len(x), 1, size, size)
     picture = torch.lerp(*frames(faces.scene)[..., None, None].unbind(1), fade)                 # (N, 3, H, W)
     hairy, part = (look("bald") > .06).float(), look("parting")
-    fall = .55 + 1.7 * (look("hair length") - .4).clamp(min=0)
-    rise = (y + .15) / torch.where(y < -.15, .98 + .16 * look("hair volume"), fall)
-    mass = ring(x / (.88 + .10 * look("hair volume")), torch.where(y < -.15, rise, rise * rise)).mul_(.8)
+    mass, line = _hair(x, y, look)
     _over(picture, colours["hair"] * .62, cover(mass) * hairy)
     _over(picture, colours["skin"] * .70, cover(torch.maximum(ax - .40, .5 - y)))
     _over(picture, colours["cloth"], cover(1.27 - .3 * (ax - .30).clamp(max=.16) + .25 * (ax - .5).clamp(min=0) - y))
-    _over(picture, colours["skin"] * .88, cover(ring((ax - .80) / .12, y / .20).mul_(.14)))
+    _over(picture, colours["skin"] * .88, cover(_ring((ax - .80) / .12, y / .20).mul_(.14)))
 
     # the face: skin with its creases, then mouth and eyes in their windows
     M = min(128, max(64, size // 32 * 32))
-    crease = (units.flatten(1) @ _relief(M, device)[2]).unflatten(1, (1, M, M)) * (.5 + .9 * look("age"))[:, None]
+    crease = (where.units.flatten(1) @ _relief(M, device)[2]).unflatten(1, (1, M, M)) * (.5 + .9 * look("age"))[:, None]
     flat = _skin(faces, M)[:, None] * (1 + crease.clamp_(-.6, .4)).unflatten(0, (B, T))         # (B, T, 3, M, M)
     sx, sy = skin.unbind(1)
-    oval = cover(ring(sx / (.80 - .096 * sy), sy / 1.06).mul_(.8))
+    oval = cover(_oval(sx, sy))
     _over(picture, _sample(flat.flatten(0, 1), skin, SKIN_REACH), oval)
     window = n, _, rows, columns = _window(points[:, 48:], .07 / pixel, size)
     canvas = picture[window]
     wx, wy = (v[n, rows, columns][:, 0] for v in (x, y))                                        # (N, h, w)
-    _paint_mouth(canvas, wx, wy, cover, mouth, a, colours["lip"], look("lips"))
+    _paint_mouth(canvas, wx, wy, cover, where.mouth, a, colours["lip"], look("lips"))
     picture[window] = canvas
     window = n, _, rows, columns = _window(points[:, 36:48], .12 / pixel, size)
     canvas = picture[window]
     wx, wy = (v[n, rows, columns][:, 0] for v in (x, y))                                        # (N, h, w)
-    _paint_eyes(canvas, wx, wy, cover, lids, eyes, colours, look("lid crease"))
+    _paint_eyes(canvas, wx, wy, cover, where.lids, eyes, colours, look("lid crease"))
     picture[window] = canvas
 
     # before the face: fringe and its shadow, light, what hides it, grain
-    line = y + .80 - .30 * look("fringe") ** 2 - (part - .5) * .5 * x - .85 * ax ** 3
-    line = line - .01 * (torch.sin(21 * x + 9 * part) + torch.sin(47 * x))
     _over(picture, colours["skin"] * .45, (.30 - 2.5 * line.clamp(min=0)).clamp_(min=0) * hairy * oval)
     strands = 1 + .12 * torch.sin(34 * x + 5 * torch.sin(4 * y + 6 * part)) + .3 * _spot(x, y, 0, -.95, .6, .12)
     _over(picture, colours["hair"] * strands[:, None], cover(torch.maximum(mass, line)) * hairy)
     picture *= (1 + .16 * (lamp[:, 0] * x + lamp[:, 1] * y).clamp_(-1, 1) + .14 * lamp[:, 2])[:, None]
     picture *= 1 + lamp[:, 3:4] * axis.new_tensor([.05, .0, -.06])[:, None, None]
-    box = torch.maximum((axis - patch[:, 0]).abs() - patch[:, 2], (axis[:, None] - patch[:, 1]).abs() - patch[:, 3])
-    _over(picture, patch[:, 4:7], cover(box) * patch[:, 7])
+    _over(picture, patch[:, 4:7], cover(_box(axis, axis[:, None], patch)) * patch[:, 7])
     video = picture.unflatten(0, (B, T)).addcmul_(grain, faces.noise[:, None, None, None, None])
     return video.clamp_(0, 1), points.unflatten(0, (B, T))
 

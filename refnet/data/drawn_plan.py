@@ -32,6 +32,18 @@ PROTOTYPES = {
     "surprise": ((.20, .75), {1: (1, .8, 1), 2: (1, .8, 1), 5: (.85, .5, 1), 25: (1, .6, 1), 26: (1, .6, 1)}),
     "contempt": ((-.50, .15), {10: (.3, .2, .4), 12: (1, .7, 1), 14: (1, .7, 1)}),      # on one side of the face
 }
+# Micro-expressions: of each class, sets of units with their shares; a clip shows one set. `drawn_motion.py` plans them.
+DISGUST = ({9: 1.}, {4: .6, 9: .8}, {4: .8, 10: .8}, {9: .7, 10: .7, 17: .5}, {4: .8, 7: .8, 9: .5}, {10: 1., 14: .5})
+HAPPINESS = ({12: 1.}, {6: .7, 12: .9}, {12: .7, 14: .8}, {12: .9, 25: .4}, {6: .9, 12: .4}, {1: .5, 2: .5, 12: .8})
+REPRESSION = ({15: 1.}, {17: 1.}, {15: .7, 17: .9}, {14: .9, 24: .8}, {12: .6, 15: .7}, {12: .5, 17: .8, 24: .6})
+SURPRISE = ({1: .9, 2: .9}, {1: .4, 2: 1.}, {1: .8, 2: .8, 5: .7}, {1: .6, 2: .7, 25: .5, 26: .3}, {1: 1., 4: .3},
+            {5: .9, 25: .5})
+OTHERS = ({4: 1.}, {4: .8, 7: .8}, {4: .7, 14: .6}, {4: .6, 20: .7}, {7: 1., 23: .8}, {4: .6, 12: .7}, {1: .7, 4: .7},
+          {14: 1., 17: .5})
+NEGATIVE = (*DISGUST, *REPRESSION, {4: 1.}, {1: .8, 4: .6}, {4: .5, 20: 1.})
+MICRO = {3: ("negative", "positive", "surprise"), 5: ("disgust", "happiness", "repression", "surprise", "others")}
+MICRO_UNITS = {"negative": NEGATIVE, "positive": HAPPINESS, "disgust": DISGUST, "happiness": HAPPINESS,
+               "repression": REPRESSION, "surprise": SURPRISE, "others": OTHERS}
 # A bump is x, y, width, height, dx, dy. The tables give the right half of the picture; the left half is its mirror.
 MUSCLES = {  # 5 and 7 move the lids alone: `_lids`
     1: [(.16, -.46, .18, .18, .00, -.16)], 2: [(.56, -.50, .20, .19, .00, -.15)],       # brows up: inner, outer
@@ -106,7 +118,7 @@ class Faces:
     def __len__(self) -> int:
         return len(self.subject)
 
-    def __getitem__(self, part: slice) -> "Faces":
+    def __getitem__(self, part: slice | Tensor) -> "Faces":
         return Faces(*(getattr(self, f.name)[part] for f in fields(self)))
 
     def to(self, device) -> "Faces":

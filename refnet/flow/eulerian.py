@@ -250,10 +250,11 @@ def magnify(video: Tensor, fps: float, alpha: float, lambda_c: float = 16.0, ban
     matrix = temporal_matrix(video.shape[1], fps, band, temporal, as_code).to(video)                # (T, T)
     if alpha == 0:
         return video.clone()
-    space = _Space(video, alpha, lambda_c, spatial, _chroma(chroma, spatial), level, as_code)
-    small = space.shrink(video)                                                                     # (B, T, C, h, w)
-    filtered = (matrix @ small.flatten(2)).unflatten(2, small.shape[2:])                            # (B, T, C, h, w)
-    return (video + space.lift(filtered)).clamp(0, 1)
+    with torch.autocast(video.device.type, enabled=False):
+        space = _Space(video, alpha, lambda_c, spatial, _chroma(chroma, spatial), level, as_code)
+        small = space.shrink(video)                                                                 # (B, T, C, h, w)
+        filtered = (matrix @ small.flatten(2)).unflatten(2, small.shape[2:])                        # (B, T, C, h, w)
+        return (video + space.lift(filtered)).clamp(0, 1)
 
 
 class Stream:
@@ -289,15 +290,16 @@ class Stream:
                              f"Stream")
         if self.alpha == 0:
             return frame.clone()
-        now = self.space.shrink(frame)                                                              # (B, C, h, w)
-        if self.before is None:
-            self.averages = [now, now]                           # as if the first frame had stood for ever
-        else:
-            self.averages = [b0 * now + b1 * self.before - a1 * y
-                             for (b0, b1, a1), y in zip(self.low_passes, self.averages)]
-        self.before = now
-        low, high = self.averages
-        return (frame + self.space.lift(high - low)).clamp(0, 1)
+        with torch.autocast(frame.device.type, enabled=False):
+            now = self.space.shrink(frame)                                                          # (B, C, h, w)
+            if self.before is None:
+                self.averages = [now, now]                       # as if the first frame had stood for ever
+            else:
+                self.averages = [b0 * now + b1 * self.before - a1 * y
+                                 for (b0, b1, a1), y in zip(self.low_passes, self.averages)]
+            self.before = now
+            low, high = self.averages
+            return (frame + self.space.lift(high - low)).clamp(0, 1)
 
 
 def _chroma(chroma: float | None, spatial: str) -> float:
@@ -409,16 +411,20 @@ def _magnify_file(args: argparse.Namespace) -> None:
     else:
         stream = Stream(**settings)
         pairs = ((frame, stream.step(frame)) for frame in frames)
-    shown = []                                                                                      # each uint8 (3, H, W)
+    shown, clipped = [], 0.                                                                         # each uint8 (3, H, W)
     for t, (frame, magnified) in enumerate(pairs, start=1):
         picture = torch.cat([frame, magnified], -1) if args.side_by_side else magnified
         shown.append((255 * picture[0]).round().byte().cpu())
+        clipped += float(((magnified <= 0) | (magnified >= 1)).float().mean() - ((frame <= 0) | (frame >= 1)).float().mean())
         if sys.stderr.isatty():
             print(f"\r{t} of {len(clip)} frames\x1b[K", end="" if t < len(clip) else "\n", file=sys.stderr, flush=True)
     write_animation(torch.stack(shown), args.out, args.fps)
     H, W = shown[0].shape[-2:]
     print(f"{args.out}: {len(shown)} frames, {W} × {H}; alpha {args.alpha:g}, {band[0]:.3g} to {band[1]:.3g} Hz at "
           f"{args.fps:g} fps")
+    if clipped > .05 * len(shown):
+        print(f"{clipped / len(shown):.0%} of the values came out black or white: the motion is too large for this alpha; it is "
+              f"meant for motion that one hardly sees. A smaller --alpha shows more")
 
 
 def _frames(clip: Clip, longest: int | None, device: torch.device) -> Iterator[Tensor]:

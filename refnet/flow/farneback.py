@@ -62,10 +62,11 @@ def polynomial_expansion(image: Tensor, n: int = 5, sigma: float = 1.1, certaint
     if certainty:
         return _certain_expansion(image, n, sigma)
     a, down, across = _duals(tuple(image.shape[-2:]), n, sigma, image.device, image.dtype)
-    v, vj, vjj = (f.down(image) for f in down)                                                   # (B, H, W) each
-    ii, jj = across[2].across(v), across[0].across(vjj)
-    c = across[0].across(v) - a * (ii + jj)
-    return torch.stack([c, across[1].across(v), across[0].across(vj), ii, jj, across[1].across(vj)], 1)
+    v = torch.stack([f.down(image) for f in down])                                               # (3, B, H, W)   for 1, j, j²
+    mean, j, jj = across[0].across(v)                                                            # (B, H, W) each
+    i, ij = across[1].across(v[:2])
+    ii = across[2].across(v[0])
+    return torch.stack([mean - a * (ii + jj), i, j, ii, jj, ij], 1)
 
 
 @lru_cache(maxsize=16)
@@ -115,14 +116,16 @@ def normal_equations(r1: Tensor, r2: Tensor, d: Tensor, x: Tensor, rounded: bool
     at = x + d
     if rounded:
         at = torch.minimum((x + d.round()).clamp(min=0), last)
-        d, half = at - x, torch.full_like(d[:, :1], .5)
+        d, alone = at - x, torch.full_like(d[:, :1], .5)
     else:
-        half = ((at >= 0) & (at < last)).all(1, keepdim=True).to(d.dtype).mul_(.5)               # (B, 1, H, W): ½ or 0
+        left, above = ((at < 0) | (at >= last)).split(1, 1)                                      # (B, 1, H, W) each
+        alone = (left | above).to(d.dtype).add_(1).mul_(.5)                                      # ½, or 1 outside
     pitch = 2 / d.new_tensor([r2.shape[-1], r2.shape[-2]])[:, None, None]                        # of a grid from −1 to 1
     read = F.grid_sample(r2, torch.addcmul(pitch / 2 - 1, at, pitch).movedim(1, -1), align_corners=False)
-    A = torch.addcmul(r1[:, 2:], half, read[:, 2:].sub_(r1[:, 2:]))                              # (B, 3, H, W)
-    A, A12 = A[:, :2], A[:, 2:].mul_(.5)                                                             # (B, 2, H, W), (B, 1, H, W)
-    db = torch.addcmul(.5 * r1[:, :2], half, read[:, :2], value=-1).addcmul_(A, d).addcmul_(A12, d.flip(1))
+    A = read[:, 2:].lerp_(r1[:, 2:], alone)                                                      # ½ (A₂ + A₁), or A₁ alone
+    A, A12 = A[:, :2], A[:, 2:].mul_(.5)                                                         # (B, 2, H, W), (B, 1, H, W)
+    db = read[:, :2].mul_(alone - 1).add_(r1[:, :2], alpha=.5)                                   # −½ (b₂ − b₁), or ½ b₁
+    db.addcmul_(A, d).addcmul_(A12, d.flip(1))                                                   # + A d
     m = torch.empty_like(read)                                                                   # (B, 5, H, W)
     torch.mul(A, A, out=m[:, :2]).addcmul_(A12, A12)
     torch.mul(A12, A[:, :1] + A[:, 1:], out=m[:, 2:3])
@@ -264,12 +267,13 @@ def farneback(first: Tensor, second: Tensor, pyr_scale: float = .5, levels: int 
     if initial_flow is not None and (initial_flow.shape != (B, 2, H, W) or not initial_flow.isfinite().all()):
         raise ValueError(f"initial_flow must be ({B}, 2, {H}, {W}) and finite; got {tuple(initial_flow.shape)}")
     step, flows = _at_once(first), []
-    for b in range(0, B, step):
-        f, g = first[b:b + step], second[b:b + step]
-        both = _expand(torch.cat([f, g]), how)                                                   # (2b, 5, h, w) each
-        start = None if initial_flow is None else initial_flow[b:b + step].to(f)
-        flow = _descend([r[:len(f)] for r in both], [r[len(f):] for r in both], start, how)
-        flows.append(flow.masked_fill_((f == g).flatten(1).all(1)[:, None, None, None], 0))
+    with torch.autocast(first.device.type, enabled=False):
+        for b in range(0, B, step):
+            f, g = first[b:b + step], second[b:b + step]
+            both = _expand(torch.cat([f, g]), how)                                               # (2b, 5, h, w) each
+            start = None if initial_flow is None else initial_flow[b:b + step].to(f)
+            flow = _descend([r[:len(f)] for r in both], [r[len(f):] for r in both], start, how)
+            flows.append(flow.masked_fill_((f == g).flatten(1).all(1)[:, None, None, None], 0))
     return torch.cat(flows)
 
 
@@ -296,16 +300,17 @@ def farneback_sequence(video: Tensor, reference: str = "first", pyr_scale: float
     how = _checked(frames.shape[-2:], pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, gaussian_window, certainty,
                    rounded, guard)
     flow = frames.new_zeros(B, T, 2, *frames.shape[-2:])
-    step = _at_once(frames)
-    for b, clip in enumerate(frames):
-        kept = _expand(clip[:1], how)                                                            # (1, 5, h, w) each
-        for t in range(1, T, step):
-            new = _expand(clip[t:t + step], how)                                                 # (n, 5, h, w) each
-            old = [(k.expand_as(r) if reference == "first" else torch.cat([k, r[:-1]])) for k, r in zip(kept, new)]
-            before = clip[:1] if reference == "first" else clip[t - 1:t - 1 + len(new[0])]
-            same = (before == clip[t:t + step]).flatten(1).all(1)[:, None, None, None]
-            flow[b, t:t + step] = _descend(old, new, None, how).masked_fill_(same, 0)
-            kept = kept if reference == "first" else [r[-1:] for r in new]
+    step = _at_once(frames[0])
+    with torch.autocast(frames.device.type, enabled=False):
+        for b, clip in enumerate(frames):
+            kept = _expand(clip[:1], how)                                                        # (1, 5, h, w) each
+            for t in range(1, T, step):
+                new = _expand(clip[t:t + step], how)                                             # (n, 5, h, w) each
+                old = [(k.expand_as(r) if reference == "first" else torch.cat([k, r[:-1]])) for k, r in zip(kept, new)]
+                before = clip[:1] if reference == "first" else clip[t - 1:t - 1 + len(new[0])]
+                same = (before == clip[t:t + step]).flatten(1).all(1)[:, None, None, None]
+                flow[b, t:t + step] = _descend(old, new, None, how).masked_fill_(same, 0)
+                kept = kept if reference == "first" else [r[-1:] for r in new]
     return flow
 
 

@@ -22,23 +22,39 @@ class Band:
     like     a tensor on the device and of the dtype in which it will be used
     """
 
-    @torch.inference_mode(False)                  # kept, so that it also serves where gradients are wanted
+    @torch.inference_mode(False)                  # it is kept, and serves where gradients are wanted too
     def __init__(self, matrix: Tensor, like: Tensor):
-        self.blocks = []                                              # (first column, last column + 1, (rows, columns))
-        for rows in matrix.split(BLOCK if len(matrix) > 2 * BLOCK else len(matrix)):
+        self.rows, self.blocks = len(matrix), []                      # of the result, of x, and the block between them
+        step = BLOCK if len(matrix) > 2 * BLOCK else len(matrix)
+        for start in range(0, self.rows, step):
+            rows = matrix[start:start + step]
             used = rows.any(0).nonzero()[:, 0]
-            low, high = int(used[0]), int(used[-1]) + 1
-            self.blocks.append((low, high, rows[:, low:high].to(like.device, like.dtype)))
+            columns = slice(int(used[0]), int(used[-1]) + 1)
+            self.blocks.append((slice(start, start + step), columns, rows[:, columns].to(like.device, like.dtype)))
 
     def down(self, x: Tensor) -> Tensor:
         """Along the columns of a picture: matrix @ x, x (*, n, W) → (*, m, W)"""
-        parts = [block @ x[..., low:high, :] for low, high, block in self.blocks]
-        return torch.cat(parts, -2) if len(parts) > 1 else parts[0]
+        flat = x.flatten(0, -3) if x.dim() > 2 else x[None]                                      # (N, n, W)
+        out = x.new_empty(len(flat), self.rows, x.shape[-1])
+        for rows, columns, block in self.blocks:
+            _product(torch.bmm, block.expand(len(flat), -1, -1), flat[:, columns], out[:, rows])
+        return out.view(*x.shape[:-2], *out.shape[1:])
 
     def across(self, x: Tensor) -> Tensor:
         """Along its rows: x @ matrixᵀ, x (*, H, n) → (*, H, m)"""
-        parts = [x[..., low:high] @ block.mT for low, high, block in self.blocks]
-        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+        flat = x.flatten(0, -2)                                                                  # (N·H, n)
+        out = x.new_empty(len(flat), self.rows)
+        for rows, columns, block in self.blocks:
+            _product(torch.mm, flat[:, columns], block.mT, out[:, rows])
+        return out.view(*x.shape[:-1], self.rows)
+
+
+def _product(multiply, a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Write a product in its place; torch does so without a copy only where no gradient is wanted."""
+    if torch.is_grad_enabled():
+        out.copy_(multiply(a, b))
+    else:
+        multiply(a, b, out=out)
 
 
 def grey(pictures: Tensor) -> Tensor:
