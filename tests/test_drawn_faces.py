@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from refnet.data import drawn_faces
+from refnet.data import drawn_faces, drawn_geometry
 from refnet.data.drawn_faces import draw
 from refnet.data.drawn_plan import AUS, EXPRESSIONS, PROTOTYPES, TRAITS, plan
 
@@ -40,6 +40,15 @@ def test_same_seed_same_faces(device):
     cpu, points_cpu = draw(one, 32)
     assert (video.cpu() - cpu).abs().max() < 1e-4 and (video.cpu() - cpu).abs().mean() < 1e-6
     assert (points.cpu() - points_cpu).abs().max() < 1e-4
+
+
+def test_the_drawings_are_frozen(device):
+    """The demos' figures were measured on these faces: seven clips at 64 px as first drawn, their colour, a pixel, three points."""
+    video, points = draw(plan(7, 4, seed=3, subjects=2), 64, device)
+    same = lambda got, wanted, within: torch.testing.assert_close(got.cpu(), torch.tensor(wanted), atol=within, rtol=0)
+    same(video.mean((0, 1, 3, 4)), [.511582, .459753, .405438], 1e-5)
+    same(video[5, 3, :, 30, 20], [.768749, .518303, .366993], 1e-4)
+    same(points[6, 2, [8, 30, 48]], [[28.96450, 53.70660], [29.84926, 32.21169], [25.06393, 42.55476]], 1e-3)
 
 
 def test_a_subject_is_one_face():
@@ -135,15 +144,15 @@ def test_units_move_the_pixels(device):
 
 
 def test_back_undoes_forth(device):
-    """A landmark comes back: `_forth` solves moved = points + field(moved), for the strongest faces, to 1e-4."""
+    """A landmark comes back: `forth` solves moved = points + field(moved), for the strongest faces, to 1e-4."""
     faces = plan(64, 1, seed=9, subjects=16, expressions=8, strength=1.2).to(device)
     units = torch.stack([faces.aus[:, 0], faces.aus[:, 0]], 1)
     x, y = torch.meshgrid(torch.linspace(-.8, .8, 9, device=device), torch.linspace(-.9, 1.1, 11, device=device), indexing="ij")
     points = torch.stack([x, y])[None].expand(64, -1, -1, -1)
-    for field in drawn_faces._fields(faces, units):
-        moved = drawn_faces._forth(points, field)
+    for field in drawn_geometry._fields(faces, units):
+        moved = drawn_geometry.forth(points, field)
         assert (moved - points).abs().max() > .05
-        assert (drawn_faces._back(moved, field) - points).abs().max() < 1e-4
+        assert (drawn_geometry.back(moved, field) - points).abs().max() < 1e-4
 
 
 def test_a_clip_rises_and_falls():

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from refnet.data import drawn_faces
+from refnet.data import drawn_faces, drawn_geometry
 from refnet.data.drawn_faces import draw
-from refnet.data.drawn_motion import plan_micro, true_flow
-from refnet.data.drawn_plan import AUS, HALF, MICRO, MICRO_UNITS, TRAITS, plan
+from refnet.data.drawn_micro import MICRO, MICRO_UNITS, plan_micro
+from refnet.data.drawn_motion import true_flow
+from refnet.data.drawn_plan import AUS, HALF, TRAITS, plan
 
 
 def pair(n=7, strength=1.0, pose=0.0, seed=3):
@@ -214,11 +215,11 @@ def test_where_the_skin_folds_nothing_is_valid(device):
     """At three times what muscles can do the skin folds. Where a valid pixel ends, the second frame shows the same skin."""
     faces = mean_face(au1=3.0, au2=3.0, au4=3.0).to(device)
     flow, valid = true_flow(faces, 256, 0, 1, device)
-    one, two = (drawn_faces._geometry(replace(faces, pose=faces.pose[:, [t]], eyes=faces.eyes[:, [t]], aus=faces.aus[:, [t]]))
+    one, two = (drawn_geometry.geometry(replace(faces, pose=faces.pose[:, [t]], eyes=faces.eyes[:, [t]], aus=faces.aus[:, [t]]))
                 for t in (0, 1))
-    start = drawn_faces._posed(one, 256)
+    start = drawn_geometry.posed_places(one, 256)
     end = start + flow * (2 * HALF / 256) / .9417645                                # this head stays; it is drawn at e^−.06
-    skin = lambda where, posed: drawn_faces._back(drawn_faces._back(posed, where.field), where.muscles)
+    skin = lambda where, posed: drawn_geometry.back(drawn_geometry.back(posed, where.field), where.muscles)
     off = (skin(two, end) - skin(one, start)).norm(dim=1) * 128 / HALF              # (1, 256, 256)
     brows = valid[0, 40:85]
     assert brows.sum() > 1500 and off[0, 40:85][brows].max() < .02
@@ -229,9 +230,9 @@ def test_most_of_the_face_is_valid_and_nothing_else(device):
     """Of the oval at least 0.6, for every expression; outside the oval nothing, and no corner of the picture."""
     faces = pair(strength=1.0).to(device)
     _, valid = true_flow(faces, 128, 0, 1, device)
-    where = drawn_faces._geometry(replace(faces, pose=faces.pose[:, :1], eyes=faces.eyes[:, :1], aus=faces.aus[:, :1]))
-    skin = drawn_faces._back(drawn_faces._back(drawn_faces._posed(where, 128), where.field), where.muscles)
-    oval = drawn_faces._oval(*skin.unbind(1)) < 0
+    where = drawn_geometry.geometry(replace(faces, pose=faces.pose[:, :1], eyes=faces.eyes[:, :1], aus=faces.aus[:, :1]))
+    skin = drawn_geometry.back(drawn_geometry.back(drawn_geometry.posed_places(where, 128), where.field), where.muscles)
+    oval = drawn_geometry.outside_oval(*skin.unbind(1)) < 0
     share = (valid & oval).flatten(1).sum(1) / oval.flatten(1).sum(1)
     assert share.min() > .6 and not (valid & ~oval).any()
 

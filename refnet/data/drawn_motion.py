@@ -1,31 +1,28 @@
-"""Drawn faces in motion: the true displacement of every pixel, and micro-expressions with their coding sheet.
+"""The true optical flow of drawn faces: where every pixel of one frame is in another.
 
-    pixel ──→ posed ──→ head ──→ skin        of the first frame: the explicit way back of drawn_faces.py
+    pixel ──→ posed ──→ head ──→ skin        of the first frame: the explicit way back of drawn_geometry.py
                           │        │
                           ▼        ▼
     pixel ←── posed ←── head ←── skin        of the second frame: the same fields, solved for the displacement
 
 Skin, and what is painted on it, goes round by the muscles; lips, lids and eyeballs are shapes in the head frame and keep
-their place within the shape. The micro-expressions are planned here and not beside `plan`, because how strong one must be
-is measured on the true flow. They are caricatures, ours, after the units that coders of micro-expressions name.
+their place within the shape.
 """
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from refnet.data.drawn_faces import (ENDS, FOLD, FULL_DOWN, FULL_UP, LASH, LASHES, LINE, PAST, SEAM, Geometry, _axis, _back,
-                                     _box, _eye, _geometry, _hair, _lips, _oval, _pick, _posed, _sample)
-from refnet.data.drawn_plan import (AT_ONCE, AUS, EYE_W, HALF, MICRO, MICRO_UNITS, REACH, TRAITS, Faces, _ease, _rows,
-                                    plan)
+from refnet.data.drawn_geometry import (ENDS, FOLD, FULL_DOWN, FULL_UP, LASH, LASHES, LINE, PAST, SEAM, Geometry, back, eye_edges,
+                                        geometry, lip_edges, outside_box, outside_hair, outside_oval, pick, pixel_axis,
+                                        posed_places, read_map)
+from refnet.data.drawn_plan import AT_ONCE, EYE_W, HALF, REACH, Faces
 
 SKIN, MOUTH, UPPER, LOWER, BALL = 1, 2, 3, 4, 5     # what a pixel shows: skin, lips, the lids' edges, an eyeball; 0: none
 RIM, SOFT, GAP = 1.3, .6, 1.8                       # in pixels: round lips; round lids; between two shapes
 AGREE, SLIP = .02, 2.                               # in pixels: ways that pass for one; how far a lid may go over an eyeball
-MEASURED = 128                                      # at how many pixels the peak is measured; it is told for 256
 MOVING = ("pose", "eyes", "aus", "va")              # of Faces: what has frames
 
-# ---- true flow
 
 def _carry(points: Tensor, push: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """How far points go whose origin goes by push while the field turns from first into second.
@@ -36,10 +33,10 @@ def _carry(points: Tensor, push: Tensor, first: Tensor, second: Tensor) -> tuple
 
     Solved for δ and not for points + δ: between a frame and itself it is exactly 0.
     """
-    rest = push - _sample(first, points, REACH)
-    moved = rest + _sample(second, points, REACH)
+    rest = push - read_map(first, points, REACH)
+    moved = rest + read_map(second, points, REACH)
     for _ in range(48):
-        last, moved = moved, rest + _sample(second, points + moved, REACH)
+        last, moved = moved, rest + read_map(second, points + moved, REACH)
         error = (moved - last).abs().amax(1)                                                    # (N, H, W)
         if error.max() < 1e-6:
             break
@@ -47,8 +44,8 @@ def _carry(points: Tensor, push: Tensor, first: Tensor, second: Tensor) -> tuple
 
 
 def _edges(x: Tensor, m: dict[str, Tensor]) -> tuple[Tensor, ...]:
-    """`_lips` at x (N, H, W), beyond a corner at the corner, and the middle between them; m is the mouth at each x"""
-    top, above, below, low = _lips(torch.maximum(torch.minimum(x, m["x"]), -m["x"]), m)
+    """`lip_edges` at x (N, H, W), beyond a corner at the corner, and the middle between them; m is the mouth at each x"""
+    top, above, below, low = lip_edges(torch.maximum(torch.minimum(x, m["x"]), -m["x"]), m)
     return top, above, below, low, .5 * (above + below)
 
 
@@ -61,9 +58,9 @@ def _surface(head: Tensor, skin: Tensor, where: Geometry, faces: Faces, size: in
     (x, y), pixel = head.unbind(1), 2 * HALF / size
     rim, gap = RIM * pixel, GAP * pixel
     look = lambda name: faces.trait(name)[:, None, None]                                        # (N, 1, 1)
-    kind = torch.where(_oval(*skin.unbind(1)) < -rim, SKIN, 0)                                  # (N, H, W)
+    kind = torch.where(outside_oval(*skin.unbind(1)) < -rim, SKIN, 0)                                  # (N, H, W)
 
-    m, full = _pick(where.mouth, x), look("lips") - .4
+    m, full = pick(where.mouth, x), look("lips") - .4
     top, _, _, low, line = _edges(x, m)
     top = torch.minimum(top - (FULL_UP * full).clamp(min=0), line - SEAM) - rim
     low = torch.maximum(low + (FULL_DOWN * full).clamp(min=0), line + SEAM) + rim
@@ -71,14 +68,14 @@ def _surface(head: Tensor, skin: Tensor, where: Geometry, faces: Faces, size: in
     kind[beyond < gap] = 0
     kind[beyond < 0] = MOUTH
 
-    (s, top, low), rim = _eye(x, _pick(where.lids, x)), SOFT * pixel
+    (s, top, low), rim = eye_edges(x, pick(where.lids, x)), SOFT * pixel
     beyond = (s.abs() - ENDS) * EYE_W - rim                                                     # the ends of the lids
     kind[(beyond < gap) & (y > top - FOLD - .042 - gap) & (y < low + LINE + rim + gap)] = 0     # the fold shows lid and skin
     kind[(beyond < 0) & (y > top + max(LASHES - LASH + rim + gap, .04)) & (y < low - LINE - rim - gap)] = BALL
     kind[(beyond < 0) & ((y - top + LASH).abs() < LASHES + rim)] = UPPER
     kind[(beyond < 0) & ((y - low).abs() < LINE + rim)] = LOWER
 
-    mass, line = _hair(x, y, look)
+    mass, line = outside_hair(x, y, look)
     kind[(torch.maximum(mass, line) < RIM * pixel) & (look("bald") > .06)] = 0
     return kind
 
@@ -88,7 +85,7 @@ def _mouth_moves(x: Tensor, y: Tensor, first: Geometry, second: Geometry, pixel:
 
     Not sure: between the lips; at their seam where they part or close, or what comes to lie under it.
     """
-    m1, m2 = _pick(first.mouth, x), _pick(second.mouth, x)
+    m1, m2 = pick(first.mouth, x), pick(second.mouth, x)
     cx, rim = torch.maximum(torch.minimum(x, m1["x"]), -m1["x"]), RIM * pixel                   # (N, H, W)
     dx = cx * (m2["x"] / m1["x"] - 1)
     (*one, line1), (*two, line2) = _edges(x, m1), _edges(cx + dx, m2)
@@ -108,16 +105,16 @@ def _mouth_moves(x: Tensor, y: Tensor, first: Geometry, second: Geometry, pixel:
 
 def _flow(first: Faces, second: Faces, size: int) -> tuple[Tensor, Tensor]:
     """`true_flow` between two plans of N clips of one frame each"""
-    one, two, pixel = _geometry(first), _geometry(second), 2 * HALF / size
-    posed = _posed(one, size)                                                                   # (N, 2, H, W)
-    head = _back(posed, one.field)
-    skin = _back(head, one.muscles)
+    one, two, pixel = geometry(first), geometry(second), 2 * HALF / size
+    posed = posed_places(one, size)                                                                   # (N, 2, H, W)
+    head = back(posed, one.field)
+    skin = back(head, one.muscles)
     x, y = head.unbind(1)
     kind = _surface(head, skin, one, first, size)                                               # (N, H, W)
 
     way, error = _carry(head, torch.zeros_like(head), one.muscles, two.muscles)                 # skin
     lips, sure = _mouth_moves(x, y, one, two, pixel)
-    (_, top1, low1), (_, top2, low2) = _eye(x, _pick(one.lids, x)), _eye(x, _pick(two.lids, x))
+    (_, top1, low1), (_, top2, low2) = eye_edges(x, pick(one.lids, x)), eye_edges(x, pick(two.lids, x))
     upper, lower = top2 - top1, low2 - low1
     gaze = (second.eyes - first.eyes)[:, 0, :2, None, None].expand_as(head)                     # (N, 2, H, W)
     for surface, its in ((MOUTH, lips), (UPPER, torch.stack([0 * upper, upper], 1)),
@@ -134,9 +131,9 @@ def _flow(first: Faces, second: Faces, size: int) -> tuple[Tensor, Tensor]:
     moved, unsettled = _carry(posed, way, one.field, two.field)                                 # posed
     flow = torch.einsum("nij,njhw->nihw", two.matrix - one.matrix, posed) \
         + torch.einsum("nij,njhw->nihw", two.matrix, moved) + two.shift - one.shift             # picture
-    axis, patch = _axis(size, flow.device), first.patch[..., None, None]
+    axis, patch = pixel_axis(size, flow.device), first.patch[..., None, None]
     px, py = axis + flow[:, 0], axis[:, None] + flow[:, 1]
-    hidden = torch.minimum(_box(axis, axis[:, None], patch), _box(px, py, patch)) < RIM * pixel
+    hidden = torch.minimum(outside_box(axis, axis[:, None], patch), outside_box(px, py, patch)) < RIM * pixel
     inside = torch.maximum(px.abs(), py.abs()) < HALF - .5 * pixel
     settled = torch.maximum(torch.where(kind == SKIN, error, 0), unsettled) < .005 * pixel
     return flow / pixel, (kind > 0) & same & sure & settled & inside & ~(hidden & (patch[:, 7] > 0))
@@ -180,113 +177,3 @@ def true_flow(faces: Faces, size: int, first: int | Tensor, second: int | Tensor
         parts.append(_flow(one.to(device), two.to(device), size))
     flow, valid = (torch.cat(part).unflatten(0, (B, -1)) for part in zip(*parts))                               # (B, P, ...)
     return (flow, valid) if max(v.dim() for v in pair) == 2 else (flow[:, 0], valid[:, 0])
-
-
-# ---- micro-expressions
-
-@dataclass(frozen=True)
-class Micro:
-    """A plan of B micro-expressions and their coding sheet, frames counted from 0; `micro[a:b]` is a part of it.
-
-    All clips have T frames, and clip b is the first length[b] of them: at rest up to onset[b], strongest at apex[b], at rest
-    from offset[b] on, and so to the end of T.
-    """
-    faces: Faces           # their va is 0 and their expression neutral: a still says nothing
-    label: Tensor          # (B,)    index into classes
-    length: Tensor         # (B,)
-    onset: Tensor          # (B,)
-    apex: Tensor           # (B,)
-    offset: Tensor         # (B,)
-    peak: Tensor           # (B,)    how far the face's farthest pixel goes by the expression, in pixels of a picture of 256
-    classes: tuple[str, ...]
-    fps: float
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def __getitem__(self, part: slice | Tensor) -> "Micro":
-        names = [f.name for f in fields(self) if f.name not in ("classes", "fps")]
-        return replace(self, **{name: getattr(self, name)[part] for name in names})
-
-    def clip(self, b: int) -> Faces:
-        """One clip in its own length, T = length[b]."""
-        own, T = self.faces[b:b + 1], int(self.length[b])
-        return replace(own, **{name: getattr(own, name)[:, :T] for name in MOVING})
-
-
-def _peak(faces: Faces, rest: Tensor, apex: Tensor) -> Tensor:
-    """How far a face whose head is still goes from rest (B, 18) to rest + apex, in pixels of a picture of 256: (B,)"""
-    two = replace(faces, pose=faces.pose[:, :2], eyes=faces.eyes[:, :2], va=faces.va[:, :2],
-                  aus=torch.stack([rest, rest + apex], 1))
-    flow, valid = true_flow(two, MEASURED, 0, 1)
-    return (flow.norm(dim=1) * valid).flatten(1).amax(1) * 256 / MEASURED
-
-
-def plan_micro(n: int, seed: int, subjects: int, classes: int = 3, first_subject: int = 0, *,
-               frames: tuple[int, int] = (20, 60), peak: tuple[float, float] = (.3, 2.), drift: float = 1.,
-               pose: float = .4, light: float = 1., noise: float = .006, fps: float = 200.) -> Micro:
-    """Decide n micro-expressions: clip i is class i % classes of the (i // classes % subjects)-th subject of `plan`.
-
-    A subject has its ways: which of a class's sets of units it shows, how strongly, on which side more. Each clip has a
-    resting face of its own, with more in it than the expression adds. peak is the range, in pixels of a picture of 256, in
-    which the farthest pixel goes with the head still; drift moves the head besides, by shift (up to 4.6 pixels), roll (.02)
-    and scale (.01), slowly from the first frame to the last: 0 is a still head. frames is the range of the clips' lengths,
-    fps is only told. A smaller class is a part of an even one: micro[keep]. → Micro
-
-    Raises ValueError for classes other than 3 and 5, a range that is none, a negative drift, and what `plan` refuses.
-    """
-    if classes not in MICRO:
-        raise ValueError(f"classes is {classes}; it must be 3, {', '.join(MICRO[3])}, or 5, {', '.join(MICRO[5])}")
-    if not 8 <= frames[0] <= frames[1]:
-        raise ValueError(f"frames is {frames}; it must be the shortest and the longest clip, 8 frames or more")
-    if not .05 <= peak[0] <= peak[1] <= 4:
-        raise ValueError(f"peak is {peak}; it must be the smallest and the largest in pixels, between .05 and 4")
-    if drift < 0 or fps <= 0:
-        raise ValueError(f"drift is {drift} and fps {fps}; neither may be negative, and fps not 0")
-    K, O, T = len(AUS), max(map(len, MICRO_UNITS.values())), frames[1]
-    base = plan(n, T, seed, subjects, classes, first_subject, strength=0., pose=pose, light=light, occlusion=0., noise=noise)
-    label, habit = base.expression, base.identity[:, -K:]
-    clips = torch.stack([base.subject, label, torch.arange(n) // (classes * subjects)], 1).tolist()
-    column = iter(_rows([f"{seed} micro {classes} {s} {c} {k}" for s, c, k in clips], 40 + 5 * K)[0].unbind(1))
-    dice = lambda k: torch.stack([next(column) for _ in range(k)], 1)                           # the next k in [0, 1]: (n, k)
-
-    # which units, how strongly, on which side
-    sets = torch.zeros(classes, O, K)
-    for c, name in enumerate(MICRO[classes]):
-        for o, units in enumerate(MICRO_UNITS[name]):
-            sets[c, o, [AUS.index(unit) for unit in units]] = torch.tensor(list(units.values()))
-    own = sets[label]                                                                           # (n, O, K)
-    there = (own > 0).float()
-    liked = torch.einsum("nok,nk->no", there, habit) / there.sum(-1).clamp(min=1)               # habit with each set
-    chosen = (2 * liked + dice(O) - 9 * (there.sum(-1) == 0)).argmax(1)
-    apex = own[torch.arange(n), chosen] * (.7 + .3 * dice(K)) * (.5 + .5 * habit)               # (n, K)
-    apex = apex + (apex == 0) * (dice(K) < .2) * .7 * dice(K)                                   # and what is not asked for
-    side = .5 * (2 * (10 * habit % 1) - 1)
-    mouth_shut = torch.tensor([unit not in (16, 25, 26) for unit in AUS])
-    rest = .25 * dice(K) * (dice(K) < .35) * mouth_shut                                         # (n, K)
-
-    # the coding sheet
-    whole = lambda u, most: (u * (most + 1)).long().clamp(max=most)
-    u = dice(5)
-    length = frames[0] + whole(u[:, 0], torch.tensor(frames[1] - frames[0]))
-    onset, offset = whole(u[:, 1], length // 8), length - 1 - whole(u[:, 2], length // 8)
-    top = onset + ((.35 + .25 * u[:, 3]) * (offset - onset)).round().long()
-    target = peak[0] + (peak[1] - peak[0]) * (.04 + .86 * u[:, 4])                              # less a margin: sizes differ
-    t = torch.arange(T).expand(n, T)
-    over = lambda a, b: _ease((t - a[:, None]) / (b - a)[:, None])                              # 0 at a, 1 at b: (n, T)
-    envelope = (over(onset, top) * (1 - over(top, offset)))[..., None]                          # (n, T, 1)
-
-    # the head, and the expression as strong as it takes
-    fringe = base.identity.clone()
-    fringe[:, TRAITS.index("fringe")] *= .5                                                     # combed back: brows are seen
-    faces = replace(base, identity=fringe, side=side, expression=0 * label, va=0 * base.va,
-                    pose=base.pose[:, :1].expand(-1, T, -1), eyes=base.eyes[:, :1].expand(-1, T, -1) * torch.tensor([1, 1, 0]))
-    apex = .15 * apex / apex.amax(1, keepdim=True)
-    for _ in range(2):
-        apex = (apex * (target / _peak(faces, rest, apex))[:, None]).minimum(1 - rest)
-    reached = _peak(faces, rest, apex)
-    way = (t / (length[:, None] - 1)).clamp(max=1)
-    path = .7 * way + .3 * torch.sin(torch.pi * way * (.5 + dice(1)))                           # (n, T), from 0
-    amount = drift * torch.tensor([.05, .05, .01, .02, 0, 0]) * (2 * dice(6) - 1)               # (n, 6)
-    faces = replace(faces, aus=rest[:, None] + envelope * apex[:, None], pose=faces.pose + path[..., None] * amount[:, None])
-    return Micro(faces, label, length, onset, top, offset, reached, MICRO[classes], float(fps))

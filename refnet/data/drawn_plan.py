@@ -32,20 +32,8 @@ PROTOTYPES = {
     "surprise": ((.20, .75), {1: (1, .8, 1), 2: (1, .8, 1), 5: (.85, .5, 1), 25: (1, .6, 1), 26: (1, .6, 1)}),
     "contempt": ((-.50, .15), {10: (.3, .2, .4), 12: (1, .7, 1), 14: (1, .7, 1)}),      # on one side of the face
 }
-# Micro-expressions: of each class, sets of units with their shares; a clip shows one set. `drawn_motion.py` plans them.
-DISGUST = ({9: 1.}, {4: .6, 9: .8}, {4: .8, 10: .8}, {9: .7, 10: .7, 17: .5}, {4: .8, 7: .8, 9: .5}, {10: 1., 14: .5})
-HAPPINESS = ({12: 1.}, {6: .7, 12: .9}, {12: .7, 14: .8}, {12: .9, 25: .4}, {6: .9, 12: .4}, {1: .5, 2: .5, 12: .8})
-REPRESSION = ({15: 1.}, {17: 1.}, {15: .7, 17: .9}, {14: .9, 24: .8}, {12: .6, 15: .7}, {12: .5, 17: .8, 24: .6})
-SURPRISE = ({1: .9, 2: .9}, {1: .4, 2: 1.}, {1: .8, 2: .8, 5: .7}, {1: .6, 2: .7, 25: .5, 26: .3}, {1: 1., 4: .3},
-            {5: .9, 25: .5})
-OTHERS = ({4: 1.}, {4: .8, 7: .8}, {4: .7, 14: .6}, {4: .6, 20: .7}, {7: 1., 23: .8}, {4: .6, 12: .7}, {1: .7, 4: .7},
-          {14: 1., 17: .5})
-NEGATIVE = (*DISGUST, *REPRESSION, {4: 1.}, {1: .8, 4: .6}, {4: .5, 20: 1.})
-MICRO = {3: ("negative", "positive", "surprise"), 5: ("disgust", "happiness", "repression", "surprise", "others")}
-MICRO_UNITS = {"negative": NEGATIVE, "positive": HAPPINESS, "disgust": DISGUST, "happiness": HAPPINESS,
-               "repression": REPRESSION, "surprise": SURPRISE, "others": OTHERS}
 # A bump is x, y, width, height, dx, dy. The tables give the right half of the picture; the left half is its mirror.
-MUSCLES = {  # 5 and 7 move the lids alone: `_lids`
+MUSCLES = {  # 5 and 7 move the lids alone: `lid_shape`
     1: [(.16, -.46, .18, .18, .00, -.16)], 2: [(.56, -.50, .20, .19, .00, -.15)],       # brows up: inner, outer
     4: [(.18, -.46, .22, .20, -.05, .14), (.50, -.50, .20, .16, -.04, .04)], 5: [],     # brows down and together
     6: [(.46, .14, .24, .20, .01, -.09)], 7: [],                                        # cheeks up
@@ -130,13 +118,13 @@ class Faces:
         return self.identity[:, TRAITS.index(name)]
 
 
-def _rows(keys: list[str], width: int, make=torch.rand) -> tuple[Tensor, Tensor]:
+def rows_of(keys: list[str], width: int, make=torch.rand) -> tuple[Tensor, Tensor]:
     """A row of random numbers for each key, from that key alone: (len(keys), width), and the seeds (len(keys),)"""
     seeds = [zlib.crc32(key.encode()) for key in keys]
     return torch.stack([make(width, generator=torch.Generator().manual_seed(s)) for s in seeds]), torch.tensor(seeds)
 
 
-def _ease(t: Tensor) -> Tensor:
+def ease(t: Tensor) -> Tensor:
     """0 before 0, 1 after 1, smooth between."""
     t = t.clamp(0, 1)
     return t * t * (3 - 2 * t)
@@ -164,10 +152,10 @@ def plan(n: int, T: int, seed: int, subjects: int, expressions: int = 7, first_s
     expression, subject = i % expressions, first_subject + i // expressions % subjects
     take = i // (expressions * subjects)
     ids, who = subject.unique(return_inverse=True)
-    identity = _rows([f"{seed} identity {s}" for s in ids.tolist()], len(TRAITS))[0][who]       # (n, traits)
-    detail = _rows([f"{seed} skin {s}" for s in ids.tolist()], 48 * 48, torch.randn)[0].unflatten(1, (48, 48))[who]
+    identity = rows_of([f"{seed} identity {s}" for s in ids.tolist()], len(TRAITS))[0][who]       # (n, traits)
+    detail = rows_of([f"{seed} skin {s}" for s in ids.tolist()], 48 * 48, torch.randn)[0].unflatten(1, (48, 48))[who]
     clips = torch.stack([subject, expression, take], 1).tolist()
-    u, key = _rows([f"{seed} clip {s} {e} {k}" for s, e, k in clips], 50 + 5 * K)
+    u, key = rows_of([f"{seed} clip {s} {e} {k}" for s, e, k in clips], 50 + 5 * K)
     column = iter(u.unbind(1))
     dice = lambda k: torch.stack([next(column) for _ in range(k)], 1)  # the next k in [0, 1]: (n, k)
     toss = lambda k: 2 * dice(k) - 1                                                            # and in [−1, 1]
@@ -189,7 +177,7 @@ def plan(n: int, T: int, seed: int, subjects: int, expressions: int = 7, first_s
     t = torch.linspace(0, 1, T) if T > 1 else torch.full((1,), .5)
     timing = dice(4) * torch.tensor([.12, .12, .20, .12]) + torch.tensor([.0, .15, .68, .12])
     start, rise, stop, fall = timing.split(1, 1)                                                # (n, 1) each
-    envelope = (_ease((t - start) / rise) * (1 - _ease((t - stop) / fall)))[..., None]          # (n, T, 1)
+    envelope = (ease((t - start) / rise) * (1 - ease((t - stop) / fall)))[..., None]          # (n, T, 1)
     circumplex = torch.tensor([PROTOTYPES[name][0] for name in EXPRESSIONS])[expression]        # (n, 2)
     va = envelope * strength * (intensity * circumplex + .06 * toss(2))[:, None]                # (n, T, 2)
 

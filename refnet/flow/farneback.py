@@ -118,8 +118,8 @@ def normal_equations(r1: Tensor, r2: Tensor, d: Tensor, x: Tensor, rounded: bool
         at = torch.minimum((x + d.round()).clamp(min=0), last)
         d, alone = at - x, torch.full_like(d[:, :1], .5)
     else:
-        left, above = ((at < 0) | (at >= last)).split(1, 1)                                      # (B, 1, H, W) each
-        alone = (left | above).to(d.dtype).add_(1).mul_(.5)                                      # ½, or 1 outside
+        beside, beyond = ((at < 0) | (at >= last)).split(1, 1)                                   # (B, 1, H, W) each
+        alone = (beside | beyond).to(d.dtype).add_(1).mul_(.5)                                   # ½, or 1 outside
     pitch = 2 / d.new_tensor([r2.shape[-1], r2.shape[-2]])[:, None, None]                        # of a grid from −1 to 1
     read = F.grid_sample(r2, torch.addcmul(pitch / 2 - 1, at, pitch).movedim(1, -1), align_corners=False)
     A = read[:, 2:].lerp_(r1[:, 2:], alone)                                                      # ½ (A₂ + A₁), or A₁ alone
@@ -127,9 +127,9 @@ def normal_equations(r1: Tensor, r2: Tensor, d: Tensor, x: Tensor, rounded: bool
     db = read[:, :2].mul_(alone - 1).add_(r1[:, :2], alpha=.5)                                   # −½ (b₂ − b₁), or ½ b₁
     db.addcmul_(A, d).addcmul_(A12, d.flip(1))                                                   # + A d
     m = torch.empty_like(read)                                                                   # (B, 5, H, W)
-    torch.mul(A, A, out=m[:, :2]).addcmul_(A12, A12)
-    torch.mul(A12, A[:, :1] + A[:, 1:], out=m[:, 2:3])
-    torch.mul(A, db, out=m[:, 3:]).addcmul_(A12, db.flip(1))
+    torch.mul(A, A, out=m[:, :2]).addcmul_(A12, A12)                                             # A₁₁² + A₁₂², A₂₂² + A₁₂²
+    torch.mul(A12, A[:, :1] + A[:, 1:], out=m[:, 2:3])                                           # A₁₂ (A₁₁ + A₂₂)
+    torch.mul(A, db, out=m[:, 3:]).addcmul_(A12, db.flip(1))                                     # A Δb
     return m
 
 

@@ -1,4 +1,5 @@
-"""Time Farneback's flow beside OpenCV's on the same pictures, and how far the two are apart; time the magnification.
+"""Time Farneback's flow beside OpenCV's on the same pictures, and how far the two are apart; how far both are from the true flow
+of drawn faces; time the magnification.
 
     python -m tests.benchmarks.bench_flow [--device cuda] [--runs 15]
     python -m tests.benchmarks.bench_flow --store            write tests/opencv_flow.json anew, with the OpenCV that is installed
@@ -10,14 +11,18 @@ import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from refnet.data.drawn_faces import draw
+from refnet.data.drawn_micro import plan_micro
+from refnet.data.drawn_motion import MOVING, true_flow
 from refnet.data.drawn_plan import plan
 from refnet.flow.eulerian import magnify
-from refnet.flow.farneback import farneback, grey
+from refnet.flow.farneback import farneback
+from refnet.flow.pyramid import grey
 from tests.test_farneback import MOTIONS, pair
 
 try:
@@ -98,10 +103,27 @@ def flow_times(name: str, size: tuple[int, int], settings: tuple, batch: int, th
           flush=True)
 
 
-def accuracy() -> None:
-    """Mean endpoint error to the true flow of drawn faces, refnet and OpenCV on the same bytes."""
-    from refnet.data.drawn_motion import true_flow
-    raise NotImplementedError(true_flow, draw, plan, grey)
+def accuracy(device: torch.device) -> None:
+    """Mean endpoint error to the true flow of drawn faces, refnet and OpenCV on the same bytes, over all valid pixels."""
+    size, faces = 256, plan(24, 2, seed=11, subjects=4, pose=.5, occlusion=0)
+    faces = replace(faces, pose=faces.pose[:, :1] + .15 * (faces.pose - faces.pose[:, :1]), eyes=faces.eyes[:, :1].expand(-1, 2, -1),
+                    aus=torch.stack([0 * faces.aus[:, 0], .5 * plan(24, 1, seed=11, subjects=4).aus[:, 0]], 1))
+    sets = {"expressions at half strength": (faces, torch.zeros(24, dtype=torch.long), torch.ones(24, dtype=torch.long))}
+    for name, drift in (("micro-expressions, head still", 0.), ("micro-expressions, head drifting", 1.)):
+        micro = plan_micro(24, seed=11, subjects=8, drift=drift)
+        sets[name] = micro.faces, micro.onset, micro.apex
+    for name, (faces, first, second) in sets.items():
+        pick = lambda t: replace(faces, **{k: getattr(faces, k)[torch.arange(len(faces)), t][:, None] for k in MOVING})
+        truth, valid = true_flow(faces, size, first, second, device)
+        a, b = ((255 * grey(draw(pick(t), size, device)[0][:, 0])).round()[:, 0] / 255 for t in (first, second))
+        epe = lambda flow: float((flow - truth).norm(dim=1)[valid].mean())
+        errors = {"refnet, default": epe(farneback(a, b)), "usual": epe(farneback(a, b, *USUAL)),
+                  "the paper's choices": epe(farneback(a, b, certainty=True, rounded=True, guard=0))}
+        if cv2 is not None:
+            both = {k: torch.stack([opencv(*pair_, s) for pair_ in zip(a, b)]).to(device) for k, s in (("default", DEFAULT), ("usual", USUAL))}
+            errors |= {f"OpenCV, {k}": epe(flow) for k, flow in both.items()}
+        print(f"{name}: true displacement {float(truth.norm(dim=1)[valid].mean()):.3f} px on average; endpoint error "
+              + ", ".join(f"{k} {v:.4f}" for k, v in errors.items()), flush=True)
 
 
 def magnification(runs: int, device: torch.device) -> None:
@@ -129,4 +151,5 @@ if __name__ == "__main__":
     flow_times("usual", (720, 1280), USUAL, 1, 1, max(3, args.runs // 3), where)
     for batch in (4, 16, 64):
         flow_times("usual", (256, 256), USUAL, batch, 2, max(3, args.runs // 2), where)
+    accuracy(where)
     magnification(3, where)
