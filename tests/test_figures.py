@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from refnet.figures import arpgnet, canvas, charts
+from refnet.figures import arpgnet, canvas, charts, motion
 from refnet.figures.canvas import BLUE, GREEN, HEAT, INK, ORANGE, PAPER, RED, Canvas, heat
 from refnet.graphs.face_grid import face_grid
 
@@ -428,3 +428,31 @@ def test_figure_8_of_anything(device, frames):
         arpgnet.figure_8([])
     with pytest.raises(ValueError, match="target is one of 0 to 1, or None; got 2"):
         arpgnet.figure_8([(frames, ["a", "b"], [0.5, 0.5], 2)])
+
+
+# Motion
+
+def test_motion_of_known_colours(device, written):
+    """True flow one pixel to the right is red where it is known and the face's own grey elsewhere; found, up, is violet blue."""
+    H = 24
+    still, right, up = torch.full((3, H, H), .5, device=device), torch.zeros(2, H, H, device=device), torch.zeros(2, H, H, device=device)
+    right[0], up[1] = 1, -1
+    valid = torch.zeros(H, H, dtype=torch.bool, device=device)
+    valid[:, :H // 2] = True
+    image = motion.figure({"onset": still, "apex": still, "magnified": still, "true": right, "found": up, "valid": valid,
+                           "strain": torch.linspace(0, .1, H * H, device=device).unflatten(0, (H, H))})
+    at = lambda column, share: image.getpixel((2 * round(16 + column * 186 + share * 170), 2 * (16 + 210 + 34 + 85)))
+    assert at(0, .2) == (255, 0, 0) and at(0, .8) == (140, 140, 140)
+    red, green, blue = at(1, .5)
+    assert (green, blue) == (0, 255) and 90 < red < 120
+    assert {"onset", "apex", "apex, magnified", "true flow", "Farneback's flow", "optical strain", "rim: 1.00 px"} <= set(written)
+    assert margin_is_paper(image)
+
+
+def test_motion_command(tmp_path, capsys, monkeypatch):
+    """Six panels of a drawn micro-expression, here a small one; without a name it says how."""
+    monkeypatch.setattr(motion, "SIZE", 96)
+    assert motion.main([str(tmp_path / "m.png")]) == 0 and (tmp_path / "m.png").exists()
+    m = motion.measured()
+    assert m["valid"].float().mean() > .2 and .3 < m["true"].norm(dim=0)[m["valid"]].max() < .9
+    assert motion.main([]) == 2 and "usage" in capsys.readouterr().err
