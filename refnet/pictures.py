@@ -27,6 +27,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".wmv", ".webm")
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")                     # nothing that starts a program
 MOVING = ("GIF", "PNG", "WEBP")                       # the second picture of an MPO or a TIFF is not a second frame
+ANIMATIONS = {".gif": {}, ".png": {}, ".webp": {"quality": 90}, "": {}}
 SAVES = {".png": ("PNG", {}), ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
          ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0})}
 Image.init()                                          # else Pillow knows only half of FORMATS by name
@@ -64,13 +65,22 @@ def write_picture(picture: Tensor | Image.Image, path: str | Path) -> None:
 
     picture   (3, H, W) or (H, W)   uint8, or float in [0, 1]; what lies a little outside is clipped
     """
-    path = Path(path)
-    if path.suffix.lower() not in SAVES:
-        raise PictureError(f"{path}: pictures are written as .png or .jpg; got the suffix {path.suffix!r}")
+    path = named(path, "pictures", SAVES)
     image = picture if isinstance(picture, Image.Image) else _image(picture)
     kind, options = SAVES[path.suffix.lower()]
     with _replacing(path) as part:
         image.save(part, kind, **options)
+
+
+def named(path: str | Path, what: str, suffixes: Iterable[str]) -> Path:
+    """A path to write to, refused by PictureError where its suffix is none of these; to be asked before long work, too."""
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise PictureError(f"{path}: {what} are written as {' or '.join(s or 'a folder' for s in suffixes)}; "
+                           f"got the suffix {path.suffix!r}")
+    if path.suffix == "" and _is(path, Path.is_dir) and _listed(path):
+        raise PictureError(f"{path}: already holds pictures; choose a new folder, or empty this one")
+    return path
 
 
 def write_animation(video: Tensor, path: str | Path, fps: float) -> None:
@@ -78,27 +88,24 @@ def write_animation(video: Tensor, path: str | Path, fps: float) -> None:
 
     video   (T, 3, H, W)   uint8
 
-    GIF has 256 colours a frame and whole hundredths of a second; .png and a folder keep every value.
-    Neighbouring frames that are equal are stored once, for longer; only the folder always keeps T files.
+    GIF has 256 colours a frame, and a frame lasts whole hundredths of a second, two at least, as viewers slow down shorter
+    ones; .png and a folder keep every value. Neighbouring frames that are equal are stored once, for longer; only the folder
+    always keeps T files.
     """
-    path = Path(path)
+    path = named(path, "animations", ANIMATIONS)
     if video.dim() != 4 or len(video) == 0:
         raise ValueError(f"an animation is (T, 3, H, W) with T ≥ 1; got {tuple(video.shape)}")
-    if not fps > 0:
-        raise ValueError(f"fps must be above 0; got {fps}")
+    if not .01 <= fps < float("inf"):
+        raise ValueError(f"fps must be .01 or more; got {fps}")
     if path.suffix == "":
-        if path.is_dir() and _listed(path):
-            raise PictureError(f"{path}: already holds pictures; choose a new folder, or empty this one")
         for t, frame in enumerate(video, start=1):
             write_picture(frame, path / f"{t:05d}.png")
         return
-    options = {".gif": {"loop": 0}, ".png": {"loop": 0}, ".webp": {"loop": 0, "quality": 90}}
-    if path.suffix.lower() not in options:
-        raise PictureError(f"{path}: animations are written as .gif, .png, .webp or a folder; got {path.suffix!r}")
+    kind = path.suffix[1:].upper()
+    duration = max(20, 10 * round(100 / fps)) if kind == "GIF" else max(1, round(1000 / fps))           # milliseconds
     first, *rest = [_image(frame) for frame in video]
     with _replacing(path) as part:
-        first.save(part, path.suffix[1:].upper(), save_all=True, append_images=rest, duration=round(1000 / fps),
-                   **options[path.suffix.lower()])
+        first.save(part, kind, save_all=True, append_images=rest, duration=duration, loop=0, **ANIMATIONS[path.suffix.lower()])
 
 
 def write_flow(flow: Tensor, path: str | Path) -> None:
@@ -109,9 +116,7 @@ def write_flow(flow: Tensor, path: str | Path) -> None:
     The file: the float32 202021.25, whose bytes spell PIEH, the width and the height as int32, then dx, dy of each pixel in
     reading order as float32, all little-endian.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".flo":
-        raise PictureError(f"{path}: flows are written as .flo; got the suffix {path.suffix!r}")
+    path = named(path, "flows", (".flo",))
     if flow.dim() != 3 or len(flow) != 2 or flow.numel() == 0:
         raise ValueError(f"a flow is (2, H, W); got {tuple(flow.shape)}")
     flow = flow.detach().cpu().float().nan_to_num(1e10, 1e10, 1e10).movedim(0, -1).contiguous()          # (H, W, 2)
@@ -135,10 +140,10 @@ def read_flow(path: str | Path) -> Tensor:
         raise PictureError(f"{path}: not a .flo file; it begins with {data[:4]!r}, expected b'PIEH'")
     width, height = struct.unpack("<ii", data[4:12]) if len(data) >= 12 else (0, 0)
     if width < 1 or height < 1 or len(data) != 12 + 8 * width * height:
-        raise PictureError(f"{path}: damaged or cut short; {width} × {height} pixels are {12 + 8 * width * height} bytes, "
-                           f"it has {len(data)}; copy or download it again")
+        raise PictureError(f"{path}: damaged or cut short; its head says {width} × {height} pixels, so 12 bytes and 8 a pixel, "
+                           f"and it has {len(data)}; copy or download it again")
     flow = torch.from_numpy(np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2).astype(np.float32))
-    return torch.where((flow.abs() > 1e9).any(-1, keepdim=True), float("nan"), flow).movedim(-1, 0).contiguous()
+    return torch.where((~(flow.abs() <= 1e9)).any(-1, keepdim=True), float("nan"), flow).movedim(-1, 0).contiguous()
 
 
 class Clip:
@@ -160,8 +165,10 @@ class Clip:
                 raise PictureError("a clip from a list of pictures needs at least one; got an empty list")
             self.path = self.frames[0].parent
             return
+        if str(path) == "":
+            raise PictureError("the name of the clip is empty; give a folder, an animation or a video")
         self.path = Path(path)
-        if self.path.is_dir():
+        if _is(self.path, Path.is_dir):
             self.frames = _listed(self.path)
             if not self.frames:
                 raise PictureError(f"{self.path}: no picture in this folder; expected files ending in {' '.join(PICTURES)}")
@@ -207,8 +214,22 @@ class Clip:
             if frame.shape != got[first].shape:
                 a, b = self.name(first), self.name(t)
                 raise PictureError(f"{self.path}: {a} is {_size(got[first])} and {b} is {_size(frame)}; "
-                                   f"give read() a size, or crop the frames alike")
+                                   f"crop the frames alike, or read them at one size")
         return torch.stack([got[t] for t in indices])                                              # (n, 3, H, W)
+
+    def fps(self) -> float | None:
+        """Frames a second, as an animation tells it; None for a folder, a picture and a video.
+
+        Raises PictureError where the frames of an animation do not last equally long.
+        """
+        if self.frames or self.path.suffix.lower() in VIDEOS or len(self) < 2:
+            return None
+        with _opened(self.path) as image:
+            lasts = [float(image.info.get("duration", 0)) for t in range(len(self)) if image.seek(t) is None and image.load()]
+        if max(lasts) > min(lasts):
+            raise PictureError(f"{self.path}: its frames last {min(lasts):g} to {max(lasts):g} ms; give their rate, or frames that "
+                               f"last equally long")
+        return 1000 / lasts[0] if lasts[0] > 0 else None
 
     def name(self, t: int) -> str:
         """What to call frame t in a message or a table: its file's name, or its number from 0."""
@@ -236,7 +257,7 @@ class Clip:
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     """Open a picture; every way in which it can fail, there or while it is decoded, ends as a PictureError."""
     path = Path(path)
-    if path.is_dir():
+    if _is(path, Path.is_dir):
         raise PictureError(f"{path}: is a folder; give a picture, or read it as a clip")
     if not path.exists():
         raise PictureError(f"{path}: does not exist; check the spelling and the working folder")
@@ -317,6 +338,15 @@ def _size(frame: Tensor) -> str:
 
 
 # Files
+
+def _is(path: Path, kind) -> bool:
+    """Path.is_dir and the like; a path that no system takes is refused."""
+    try:
+        return kind(path)
+    except (OSError, ValueError) as e:
+        raise PictureError(f"{str(path)[:60]!r}...: not a path that can be looked up "
+                           f"({getattr(e, 'strerror', None) or e}); check its spelling") from e
+
 
 def _listed(folder: Path) -> list[Path]:
     """The pictures of a folder, numbers in their names compared as numbers."""

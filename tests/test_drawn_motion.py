@@ -66,7 +66,7 @@ def test_flow_is_the_landmarks_way(device, head, within):
     way = points[:, 1] - points[:, 0]
     assert way[sure].norm(dim=-1).max() > .6
     assert (found - way)[sure].norm(dim=-1).max() < within
-    assert sure[:, 17:].float().mean() > .75 and sure[:, 27:36].all() and not sure[:, :17].any()    # the jaw is an edge
+    assert sure[:, 17:].float().mean() > .7 and sure[:, 27:36].all() and not sure[:, :17].any()    # the jaw is an edge
     assert sure[:, 36:48].float().mean() > .6 and sure[:, 48:60].float().mean() > .6
 
 
@@ -191,12 +191,12 @@ def test_lashes_go_up_with_the_lid(device):
 def test_a_corner_of_the_mouth_goes_where_its_unit_says(device):
     """Unit 12 at 0.1 moves the right corner by (.12, −.15) · 0.1: 1.04823 and −1.31028 px.
 
-    The inner lip's landmarks are valid while the lips stay closed, and not where they part (25).
+    Nothing is valid along the seam of shut lips, where teeth shine through in dashes, nor where the lips part (25).
     """
     faces = mean_face(au12=.1)
     _, points = draw(faces, 256, device)
     found, sure = at_landmarks(*true_flow(faces, 256, 0, 1, device), points[:, 0])
-    assert sure[0, 54] and sure[0, 60:].all()
+    assert not sure[0, 60:].any() and sure[0, [49, 50, 52, 53, 55, 59]].all()
     assert_close(found[0, 54], found.new_tensor([1.04823, -1.31028]), atol=.03, rtol=0)
     _, sure = at_landmarks(*true_flow(mean_face(au25=.1), 256, 0, 1, device), points[:, 0])
     assert not sure[0, 61:64].any() and not sure[0, 65:68].any() and sure[0, [50, 51, 52, 56, 57, 58]].all()
@@ -288,13 +288,21 @@ def test_what_leaves_the_picture_is_not_valid(device):
 
 
 @pytest.mark.parametrize("first, second, says", [(0, 2, "second is 2"), (-1, 0, "first is -1"), (0, torch.tensor(.5), "whole"),
-                                                 (0, torch.zeros(5).long(), "second has shape")])
+                                                 (0, torch.zeros(5).long(), "second has shape"), (0, torch.ones(3).bool(), "whole"),
+                                                 (0, torch.zeros(3, 0).long(), "at least one"),
+                                                 (torch.zeros(3, 2).long(), torch.zeros(3, 1).long(), "as many a clip")])
 def test_frames_that_are_not_there_are_refused(first, second, says):
     """A number beyond the clip, or for another count of clips."""
     with pytest.raises(ValueError, match=says):
         true_flow(pair(n=3), 32, first, second)
     with pytest.raises(ValueError, match="size is 8"):
         true_flow(pair(n=3), 8, 0, 1)
+
+
+def test_frame_numbers_of_any_whole_type(device):
+    faces = pair(n=2, strength=.1)
+    wanted = true_flow(faces, 32, 0, 1, device)[0]
+    assert torch.equal(true_flow(faces, 32, torch.zeros(2, dtype=torch.uint8), torch.ones(2, dtype=torch.int8), device)[0], wanted)
 
 
 # ---- micro-expressions
@@ -405,7 +413,10 @@ def test_the_head_drowns_the_face_unless_it_is_held(device):
 
 @pytest.mark.parametrize("wrong, says", [({"classes": 4}, "classes is 4"), ({"frames": (30, 20)}, "frames is"),
                                          ({"frames": (4, 20)}, "frames is"), ({"peak": (2.0, 1.0)}, "peak is"),
-                                         ({"drift": -1.0}, "drift is -1"), ({"fps": 0.0}, "fps 0"),
+                                         ({"drift": -1.0}, "drift is -1"), ({"fps": 0.0}, "fps is 0"),
+                                         ({"drift": float("nan")}, "drift is nan"), ({"noise": -1.0}, "noise is -1"),
+                                         ({"light": float("inf")}, "light is inf"), ({"frames": (8.5, 20)}, "frames is"),
+                                         ({"frames": (20,)}, "frames is"), ({"peak": (1., 4.)}, "peak is"),
                                          ({"subjects": 0}, "subjects is 0")])
 def test_a_plan_that_makes_no_sense_is_refused(wrong, says):
     """Before anything is measured, saying which number it is."""

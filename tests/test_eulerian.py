@@ -13,6 +13,10 @@ from torch.testing import assert_close
 
 from refnet.flow.eulerian import (RGB, YIQ, Stream, band_gains, bicubic_matrix, butterworth, cut_off, ideal_matrix, iir,
                                   low_passes, magnify, main, mix, recursion_matrix, temporal_matrix)
+from refnet.data.drawn_faces import draw
+from refnet.data.drawn_micro import plan_micro
+from refnet.flow.farneback import farneback
+from refnet.flow.pyramid import grey
 from refnet.pictures import Clip, write_animation, write_picture
 
 ROOT = Path(__file__).parent.parent
@@ -572,8 +576,8 @@ def test_the_stream_refuses(device):
 @pytest.mark.parametrize("settings, message", [
     ({"fps": 0}, "fps must be above 0.*got 0"),
     ({"fps": float("nan")}, "fps must be above 0.*got nan"),
-    ({"alpha": -1}, "alpha must be 0 or more; got -1"),
-    ({"alpha": float("inf")}, "alpha must be 0 or more; got inf"),
+    ({"alpha": -1}, "alpha must be between 0 and a million; got -1"),
+    ({"alpha": float("inf")}, "alpha must be between 0 and a million; got inf"),
     ({"lambda_c": 0}, "lambda_c must be above 0.*got 0"),
     ({"band": (3, .4)}, r"band must be \(low, high\).*got \(3, 0.4\)"),
     ({"band": (2, 2)}, r"band must be \(low, high\).*got \(2, 2\)"),
@@ -583,7 +587,7 @@ def test_the_stream_refuses(device):
     ({"fps": 5}, r"below half the frame rate, 2.5 Hz at 5 fps; got \(0.4, 3.0\)"),
     ({"temporal": "fft"}, "temporal must be one of iir, butterworth, ideal; got 'fft'"),
     ({"spatial": "steerable"}, "spatial must be one of laplacian, gaussian; got 'steerable'"),
-    ({"chroma": -.1}, "chroma must be 0 or more; got -0.1"),
+    ({"chroma": -.1}, "chroma must be between 0 and a million; got -0.1"),
     ({"level": 0}, "level must be a whole number.*got 0"),
     ({"level": 1.5}, "level must be a whole number.*got 1.5"),
     ({"level": 5, "spatial": "gaussian"}, "level must be 4 or less for H × W = 16 × 20.*got 5"),
@@ -608,6 +612,30 @@ def test_bad_input_is_refused(settings, message, device):
 def test_the_number_of_frames_it_names_is_enough():
     """181 frames at 30 fps do have a bin between 5/6 and 1 Hz: 30/181 · 6 = .9945."""
     assert torch.trace(ideal_matrix(181, 30, (5 / 6, 1))).item() == pytest.approx(2)
+
+
+def test_all_that_changed_since_the_first_frame(device):
+    """A band from 0 to infinity passes frame − first frame as it is: the matrix is 1 − (every row the first frame)."""
+    wanted = torch.eye(5, dtype=torch.float64)
+    wanted[:, 0] -= 1
+    assert_close(temporal_matrix(5, 30, (0, math.inf), "iir"), wanted)
+    with pytest.raises(ValueError, match="below half the frame rate"):
+        magnify(noise(1, 5, 3, 16, 20, device=device), 30, 4, band=(0, math.inf), temporal="butterworth")
+
+
+def test_a_micro_expression_grows(device):
+    """A drawn smile of a pixel at 200 frames a second, α = 4. With the band and the wavelength that the docstring names, the
+    flow of what moves grows over 2 times; with the defaults, made for slow motion, not half as much again."""
+    micro = plan_micro(11, seed=2, subjects=4, drift=0, noise=0, peak=(1., 1.1))[10:]
+    onset, apex = int(micro.onset), int(micro.apex)
+    video = draw(micro.clip(0), 160, device)[0][:, onset:apex + 1]
+    large = {name: magnify(video, micro.fps, 4, **how)[:, -1] for name, how in
+             (("named", {"band": (0, 40), "lambda_c": 4}), ("default", {}))}
+    way = lambda frame: farneback(grey(video[:, 0]), grey(frame)).norm(dim=1)
+    plain = way(video[:, -1])
+    moving = plain > .5 * plain.max()
+    grown = {name: float(way(frame)[moving].mean() / plain[moving].mean()) for name, frame in large.items()}
+    assert grown["named"] > 2 > 1.5 > grown["default"] > 1
 
 
 def test_under_autocast_nothing_changes(device):
@@ -647,7 +675,7 @@ def test_command_line_in_a_process(folder, tmp_path):
     command = [sys.executable, "-m", "refnet.flow.eulerian", str(folder), str(out), "--alpha", "6", "--band", "0.5", "8"]
     done = subprocess.run([*command, "--device", "cpu"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "8 frames, 24 × 20; alpha 6, 0.5 to 8 Hz at 25 fps" in done.stdout and done.stderr == ""
+    assert "8 frames, 24 x 20; alpha 6, 0.5 to 8 Hz at 25 fps" in done.stdout and done.stderr == ""
     assert torch.equal(read(out)[0], read(folder)[0])
     want = eight_bits(magnify(read(folder)[None].float() / 255, 25, 6, band=(.5, 8)))
     assert (read(out).int() - want.int()).abs().max() <= 1
@@ -689,6 +717,29 @@ def test_it_says_when_alpha_is_too_large(folder, tmp_path, capsys):
     assert "black or white" not in capsys.readouterr().out
 
 
+def test_the_rate_is_the_animation_s_own(folder, tmp_path, capsys):
+    """A file of 10 frames a second is taken so; a folder at 25; --fps wins; frames that last differently need it."""
+    frames = read(folder)
+    write_animation(frames, tmp_path / "slow.png", fps=10)
+    assert main([str(tmp_path / "slow.png"), str(tmp_path / "a.png"), "--device", "cpu"]) == 0
+    assert "at 10 fps" in capsys.readouterr().out
+    assert main([str(tmp_path / "slow.png"), str(tmp_path / "b.png"), "--fps", "40", "--device", "cpu"]) == 0
+    assert "at 40 fps" in capsys.readouterr().out
+    write_animation(torch.cat([frames[:1], frames]), tmp_path / "held.png", fps=10)
+    assert main([str(tmp_path / "held.png"), str(tmp_path / "c.png"), "--device", "cpu"]) == 3
+    assert "its frames last 100 to 200 ms" in capsys.readouterr().err
+    assert main([str(folder), str(tmp_path / "d.gif"), "--fps", "200", "--device", "cpu"]) == 0
+    assert "a GIF shows at most 50 frames a second" in capsys.readouterr().out
+
+
+def test_not_onto_its_own_clip(tmp_path, folder, capsys):
+    write_animation(read(folder), tmp_path / "a.gif", fps=10)
+    before = (tmp_path / "a.gif").read_bytes()
+    assert main([str(tmp_path / "a.gif"), str(tmp_path / "clip" / ".." / "a.gif")]) == 3
+    assert "is also read; give the result another name" in capsys.readouterr().err
+    assert (tmp_path / "a.gif").read_bytes() == before
+
+
 def test_the_clip_is_on_the_left(folder, tmp_path, capsys):
     """To the value on the left, changed on the right."""
     assert main([str(folder), str(tmp_path / "two"), "--side-by-side", "--device", "cpu"]) == 0
@@ -723,11 +774,11 @@ def test_a_terminal_sees_how_far_it_is(folder, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("more, status, says", [
-    (["--band", "0.4", "20"], 2, "below half the frame rate, 12.5 Hz"), (["--alpha", "-1"], 2, "alpha must be 0 or more"),
+    (["--band", "0.4", "20"], 2, "below half the frame rate, 12.5 Hz"), (["--alpha", "-1"], 2, "alpha must be between 0 and a million"),
     (["--alpa", "1"], 2, "did you mean --alpha"), (["--temporal", "iri"], 2, "did you mean iir"),
     (["--level", "2"], 2, "--level belongs to --spatial gaussian"), (["--device", "abacus"], 2, "no device 'abacus'"),
     (["--spatial", "gaussian", "--lambda-c", "3"], 2, "--lambda-c belongs to --spatial laplacian"),
-    (["--rates", "0.4", "1"], 2, "--rates lie in"),
+    (["--rates", "0.4", "1"], 2, "--rates: 0"),
     (["--rates", ".4", ".1", "--temporal", "ideal"], 2, "--rates belong to --temporal iir"),
     (["--rates", ".4", ".1", "--band", "1", "2"], 2, "not allowed with"), (["--size", "4"], 2, "expected 10 or more"),
     (["--temporal", "ideal", "--band", "1", "1.1"], 2, "251 frames are enough")])

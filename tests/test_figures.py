@@ -452,7 +452,8 @@ def test_motion_of_known_colours(device, written):
 def test_motion_command(tmp_path, capsys, monkeypatch):
     """Six panels of a drawn micro-expression, here a small one; without a name it says how."""
     monkeypatch.setattr(motion, "SIZE", 96)
-    assert motion.main([str(tmp_path / "m.png")]) == 0 and (tmp_path / "m.png").exists()
     m = motion.measured()
     assert m["valid"].float().mean() > .2 and .3 < m["true"].norm(dim=0)[m["valid"]].max() < .9
+    monkeypatch.setattr(motion, "measured", lambda: m)
+    assert motion.main([str(tmp_path / "m.png")]) == 0 and (tmp_path / "m.png").exists()
     assert motion.main([]) == 2 and "usage" in capsys.readouterr().err

@@ -181,6 +181,9 @@ def test_patches_pass_gradients_on(device):
 
 
 @pytest.mark.parametrize("call, says", [
+    (lambda d: flow_intensity(torch.zeros(1, 3, 2, 9, 9, device=d), points=torch.zeros(1, 0, 2, device=d)), r"points are \(1, 0, 2\)"),
+    (lambda d: flow_intensity(torch.zeros(1, 3, 2, 9, 9, device=d), points=torch.zeros(1, 3, 4, 3, device=d)), r"points are \(1, 3, 4, 3\)"),
+    (lambda d: high_intensity(torch.ones(5, device=d), k=math.nan), "k is nan; expected a finite number"),
     (lambda d: flow_intensity(torch.zeros(1, 2, 5, 7, device=d)), "flow is .*expected"),
     (lambda d: flow_intensity(torch.zeros(1, 3, 2, 5, 7, device=d), smooth=2), "smooth is 2"),
     (lambda d: flow_intensity(torch.full((1, 3, 2, 5, 7), math.nan, device=d)), "flow: found NaN"),

@@ -282,11 +282,38 @@ def test_a_list_of_pictures_keeps_its_order(tmp_path):
         Clip([])
 
 
+@pytest.mark.parametrize("name, rate, told", [("a.gif", 10, 10), ("a.gif", 30, 1000 / 30), ("a.gif", 200, 50), ("a.png", 125, 125),
+                                              ("a.webp", 200, 200)])
+def test_an_animation_tells_its_rate(moving, tmp_path, name, rate, told):
+    """A GIF frame lasts whole hundredths of a second: 1/30 s becomes 3, 1/200 s becomes 2, the least that viewers keep."""
+    write_animation(moving, tmp_path / name, fps=rate)
+    assert Clip(tmp_path / name).fps() == pytest.approx(told)
+
+
+def test_where_no_rate_is_told(moving, tmp_path):
+    """A folder and a still tell none; frames that do not last equally long, here two that were equal, are refused."""
+    write_animation(moving, tmp_path / "frames", fps=10)
+    assert Clip(tmp_path / "frames").fps() is None and Clip(tmp_path / "frames" / "00001.png").fps() is None
+    write_animation(torch.cat([moving[:1], moving]), tmp_path / "held.png", fps=10)
+    with pytest.raises(PictureError, match="held.png: its frames last 100 to 200 ms; give their rate"):
+        Clip(tmp_path / "held.png").fps()
+
+
+def test_names_that_no_system_takes(tmp_path):
+    for read in (read_picture, Clip):
+        with pytest.raises(PictureError, match="not a path that can be looked up"):
+            read("x" * 300)
+        with pytest.raises(PictureError):
+            read("a\0b")
+    with pytest.raises(PictureError, match="the name of the clip is empty"):
+        Clip("")
+
+
 def test_frames_of_differing_sizes(tmp_path):
     frame(1, 7, 5).save(tmp_path / "1.png")
     frame(2, 6, 5).save(tmp_path / "2.png")
     clip = Clip(tmp_path)
-    with pytest.raises(PictureError, match="1.png is 7 × 5 and 2.png is 6 × 5; give read"):
+    with pytest.raises(PictureError, match="1.png is 7 × 5 and 2.png is 6 × 5; crop the frames alike"):
         clip.read([0, 1])
     assert clip.read([0, 1], size=4).shape == (2, 3, 4, 4)
 
@@ -342,7 +369,7 @@ def test_animation_refuses(tmp_path, moving):
         write_animation(moving, tmp_path / "a.mp4", fps=10)
     with pytest.raises(ValueError, match=r"got \(0, 3, 5, 7\)"):
         write_animation(moving[:0], tmp_path / "a.gif", fps=10)
-    with pytest.raises(ValueError, match="above 0; got 0"):
+    with pytest.raises(ValueError, match="fps must be .01 or more; got 0"):
         write_animation(moving, tmp_path / "a.gif", fps=0)
     write_animation(moving, tmp_path / "frames", fps=10)
     with pytest.raises(PictureError, match="frames: already holds pictures"):

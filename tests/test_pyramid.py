@@ -132,7 +132,7 @@ def test_a_pyramid_adds_up_again(size, device):
 
 def test_levels():
     """64 → 32 → 16 → 8 → 4 is five bands; 592 × 528 has eight; 4 pixels are not halved."""
-    assert (levels((64, 64)), levels((592, 528)), levels((4, 100))) == (5, 8, 1)
+    assert (levels((64, 64)), levels((592, 528)), levels((4, 100)), levels((5, 5))) == (5, 8, 1, 2)
 
 
 def test_grey_by_hand(device):
@@ -148,6 +148,19 @@ def test_made_in_inference_mode_it_still_trains(device):
     x = torch.ones(53, 59, device=device, requires_grad=True)
     halve(x).sum().backward()
     assert_close(x.grad.sum(), tensor(27. * 30, device=device))
+
+
+def test_what_does_not_fit(device):
+    """A picture of another length, of whole numbers, or a mean over less than a pixel."""
+    band = Band(filter_matrix(5, tensor([1., 2., 1.])), torch.empty(0, device=device))
+    with pytest.raises(ValueError, match=r"this matrix takes 5 pixels, as floats; got 7 of \(7, 3\)"):
+        band.down(torch.zeros(7, 3, device=device))
+    with pytest.raises(ValueError, match="got 6 of"):
+        band.across(torch.zeros(2, 6, device=device))
+    with pytest.raises(ValueError, match="torch.int64"):
+        halve(torch.zeros(4, 4, dtype=torch.long, device=device))
+    with pytest.raises(ValueError, match="from 3 pixels to 4"):
+        area_matrix(3, 4)
 
 
 def test_an_unknown_border():

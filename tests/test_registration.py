@@ -443,6 +443,45 @@ def test_drawn_faces_lose_their_drift_and_keep_their_expression(device):
         assert (transform(points, M) - expected).norm(dim=-1).mean() < .1
 
 
+def test_a_background_with_contrast_needs_a_weight(device):
+    """The same, before a texture that stays: it holds the head back by most of its drift, unless the face alone has a weight."""
+    faces = plan(2, 3, 0, 2, strength=.1, occlusion=0., noise=.01)
+    still = faces.pose[:, :1].expand(-1, 3, -1) * tensor([1., 1., 1., 1., 0., 0.])
+    drifting = still + torch.arange(3.)[:, None] * tensor([.03, -.02, .0, .0, 0., 0.])
+    _, expected = draw(replace(faces, pose=still), 96, device)
+    video, points = draw(replace(faces, pose=drifting), 96, device)
+    y, x = torch.meshgrid(torch.arange(96.), torch.arange(96.), indexing="ij")
+    low, high = (f(points[:, 0, 17:], 1) for f in (torch.amin, torch.amax))                          # of brows, eyes, nose, mouth
+    place = torch.stack([x, y], -1).to(device)                                                       # (96, 96, 2)
+    face = ((place >= low[:, None, None]) & (place <= high[:, None, None])).all(-1)                  # (2, 96, 96)
+    texture = (.5 + .4 * torch.sin(.9 * x + .3 * y) * torch.sin(.8 * y)).to(device)
+    near = ((place >= low[:, None, None] - 14) & (place <= high[:, None, None] + 14)).all(-1)
+    video = torch.where(near[:, None, None], video, texture)
+    off = lambda M: (transform(points, M) - expected)[:, 2, 27:].norm(dim=-1).mean()
+    assert off(register(video)[1]) > 3 * off(register(video, weight=face.float())[1])
+    with pytest.raises(ValueError, match=r"weight is \(1, 96, 96\); expected \(2, 96, 96\)"):
+        register(video, weight=face[:1].float())
+
+
+def test_register_a_large_drift(device):
+    """Twelve pixels and eight degrees at once: a pyramid's work."""
+    maps = [unmoved(device), about_the_middle(8, 1.02, 12, -9, device)]
+    _, matrices = register(clip(device, maps))
+    assert farthest(matrices[0, 1], inverse(maps[1])) < .05
+
+
+def test_points_on_a_slanting_line_are_refused(device):
+    """On y = x/3 + 7.3 rounding leaves an area that is not quite 0."""
+    x = torch.tensor([1., 2., 5., 11., 40.], device=device)
+    for dtype in (torch.float32, torch.float64):
+        points = torch.stack([x, x / 3 + 7.3], -1)[None].to(dtype)
+        with pytest.raises(ValueError, match="the points lie on one line"):
+            fit_affine(points, points)
+    same = torch.full((1, 3, 2), 7.3, device=device)
+    with pytest.raises(ValueError, match="the points coincide"):
+        fit_similarity(same, same)
+
+
 def test_register_one_clip_or_two(device):
     a, b = clip(device, drift(device)), clip(device, drift(device)[::-1])
     both, matrices = register(torch.cat([a, b]))

@@ -58,10 +58,15 @@ def test_the_key_stands_beside_the_picture(H, device):
     assert (disc[:, 0, 0] == 1).all()
     assert disc[0, side // 2, -2] > .9 and disc[1, side // 2, -2] < .3
     assert disc[:, side // 2, side // 2].min() > .8
+    assert disc[2, -2, side // 2] < .3 and disc[:2, -2, side // 2].min() > .8                      # down: yellow
+    assert disc[2, 1, side // 2] > .9 and disc[1, 1, side // 2] < .3                               # up: blue-violet
+    rim = round((side - 1) / 2 * (1 - .5 ** .5 / 1.1)) - 1                                         # just outside, on the diagonal
+    assert (disc[:, rim, rim] == 1).all()
 
 
 @pytest.mark.parametrize("flow, full, message", [(torch.zeros(2, 3, 3), 1., r"flow must be \(B, 2, H, W\); got \(2, 3, 3\)"),
-                                                 (torch.zeros(1, 2, 3, 3), 0., "full is 0.0; it must be above 0 pixels")])
+                                                 (torch.zeros(1, 2, 3, 3), 0., "full is 0.0; it must be above 0 pixels, and finite"),
+                                                 (torch.zeros(1, 2, 3, 3), float("inf"), "full is inf")])
 def test_refuses(flow, full, message):
     with pytest.raises(ValueError, match=message):
         flow_colours(flow, full)
@@ -82,9 +87,15 @@ def test_flow_there_and_back(tmp_path):
     assert (read_flow(tmp_path / "a.flo") == flow).all()
 
 
+def test_half_a_flow_is_no_flow(tmp_path):
+    """One component NaN in a file of another program: neither is known."""
+    (tmp_path / "a.flo").write_bytes(struct.pack("<fiiffff", 202021.25, 2, 1, float("nan"), 1., 2., 3.))
+    assert_close(read_flow(tmp_path / "a.flo"), tensor([[[float("nan"), 2.]], [[float("nan"), 3.]]]), equal_nan=True)
+
+
 @pytest.mark.parametrize("data, message", [
     (b"PNG.....", "not a .flo file; it begins with b'PNG.'"), (b"", "not a .flo file; it begins with b''"),
-    (b"PIEH", "damaged or cut short"), (struct.pack("<fiif", 202021.25, 2, 1, 0.), "2 × 1 pixels are 28 bytes, it has 16"),
+    (b"PIEH", "damaged or cut short"), (struct.pack("<fiif", 202021.25, 2, 1, 0.), "its head says 2 × 1 pixels, so 12 bytes and 8 a pixel, and it has 16"),
     (struct.pack("<fii", 202021.25, -2, -1), "damaged or cut short")])
 def test_broken_flo_files(data, message, tmp_path):
     (tmp_path / "a.flo").write_bytes(data)

@@ -70,21 +70,22 @@ def plan_micro(n: int, seed: int, subjects: int, classes: int = 3, first_subject
     """Decide n micro-expressions: clip i is class i % classes of the (i // classes % subjects)-th subject of `plan`.
 
     A subject has its ways: which of a class's sets of units it shows, how strongly, on which side more. Each clip has a
-    resting face of its own, with more in it than the expression adds. peak is the range, in pixels of a picture of 256, in
-    which the farthest pixel goes with the head still; drift moves the head besides, by shift (up to 4.6 pixels), roll (.02)
-    and scale (.01), slowly from the first frame to the last: 0 is a still head. frames is the range of the clips' lengths,
+    resting face of its own, mostly with more in it than the expression adds. peak is the range, in pixels of a picture of 256,
+    in which the farthest pixel goes with the head still; it is measured at 128 pixels, and at 256 up to 8 % more or less.
+    drift moves the head besides, by shift (up to 4.6 pixels either way), roll (.02) and scale (.01), slowly from the first frame to the last: 0 is a still head. frames is the range of the clips' lengths,
     fps is only told. A smaller class is a part of an even one: micro[keep]. → Micro
 
-    Raises ValueError for classes other than 3 and 5, a range that is none, a negative drift, and what `plan` refuses.
+    Raises ValueError for classes other than 3 and 5, a range that is none, what is negative or not finite, and what `plan` refuses.
     """
     if classes not in MICRO:
         raise ValueError(f"classes is {classes}; it must be 3, {', '.join(MICRO[3])}, or 5, {', '.join(MICRO[5])}")
-    if not 8 <= frames[0] <= frames[1]:
-        raise ValueError(f"frames is {frames}; it must be the shortest and the longest clip, 8 frames or more")
-    if not .05 <= peak[0] <= peak[1] <= 4:
-        raise ValueError(f"peak is {peak}; it must be the smallest and the largest in pixels, between .05 and 4")
-    if drift < 0 or fps <= 0:
-        raise ValueError(f"drift is {drift} and fps {fps}; neither may be negative, and fps not 0")
+    if len(frames) != 2 or not all(isinstance(v, int) for v in frames) or not 8 <= frames[0] <= frames[1]:
+        raise ValueError(f"frames is {frames}; it must be the shortest and the longest clip, whole numbers of 8 frames or more")
+    if len(peak) != 2 or not .05 <= peak[0] <= peak[1] <= 2.5:
+        raise ValueError(f"peak is {peak}; it must be the smallest and the largest in pixels, between .05 and 2.5")
+    for name, value, least in (("drift", drift, 0), ("pose", pose, 0), ("light", light, 0), ("noise", noise, 0), ("fps", fps, 1e-3)):
+        if not least <= value < float("inf"):
+            raise ValueError(f"{name} is {value}; it must be {least:g} or more, and finite")
     K, O, T = len(AUS), max(map(len, MICRO_UNITS.values())), frames[1]
     base = plan(n, T, seed, subjects, classes, first_subject, strength=0., pose=pose, light=light, occlusion=0., noise=noise)
     label, habit = base.expression, base.identity[:, -K:]

@@ -83,7 +83,7 @@ def _surface(head: Tensor, skin: Tensor, where: Geometry, faces: Faces, size: in
 def _mouth_moves(x: Tensor, y: Tensor, first: Geometry, second: Geometry, pixel: float) -> tuple[Tensor, Tensor]:
     """A point of the lips keeps its place across and between their edges: its way (N, 2, H, W), and where it is sure (N, H, W)
 
-    Not sure: between the lips; at their seam where they part or close, or what comes to lie under it.
+    Not sure: between the lips, and at their seam unless they are well apart in both frames: shut lips let teeth shine through.
     """
     m1, m2 = pick(first.mouth, x), pick(second.mouth, x)
     cx, rim = torch.maximum(torch.minimum(x, m1["x"]), -m1["x"]), RIM * pixel                   # (N, H, W)
@@ -93,14 +93,11 @@ def _mouth_moves(x: Tensor, y: Tensor, first: Geometry, second: Geometry, pixel:
     share = lambda a, b: ((y - a) / (b - a).clamp(min=1e-6)).clamp(0, 1)
     upper, lower = torch.lerp(top, above, share(*one[:2])), torch.lerp(below, low, share(*one[2:]))
     dy = torch.where(y < line1, upper, lower)
-    seam, near = [], []
-    for place, line, edges in ((y, line1, one), (y + dy, line2, two)):
-        seam.append((place - line).abs() < SEAM + SOFT * pixel)
-        near.append((place > torch.minimum(edges[1], line - SEAM) - rim) & (place < torch.maximum(edges[2], line + SEAM) + rim))
+    near = [(place > torch.minimum(edges[1], line - SEAM) - rim) & (place < torch.maximum(edges[2], line + SEAM) + rim)
+            for place, line, edges in ((y, line1, one), (y + dy, line2, two))]
     edge = (y < one[1] + rim) | (y > one[2] - rim)
-    still = ((below - above).abs() < AGREE * pixel) & (seam[0] == seam[1])
     apart = torch.minimum(one[2] - one[1], two[2] - two[1]) > 2 * (SEAM + rim)
-    return torch.stack([dx, dy], 1), ~(near[0] | near[1]) | (edge & (still | apart))
+    return torch.stack([dx, dy], 1), ~(near[0] | near[1]) | (edge & apart)
 
 
 def _flow(first: Faces, second: Faces, size: int) -> tuple[Tensor, Tensor]:
@@ -147,9 +144,10 @@ def true_flow(faces: Faces, size: int, first: int | Tensor, second: int | Tensor
     →               flow (B, 2, size, size) in pixels, (dx, dy); valid (B, size, size) bool; with P a clip, both (B, P, ...)
 
     valid is where the picture shows the face, and the same piece of it in both frames, so that the second frame read at
-    pixel + flow gives the first one, up to shading (creases come, the fringe's shadow and the eyelid's stay):
+    pixel + flow gives the first one, up to shading (creases come, the fringe's shadow and the eyelid's stay), and to what shines
+    through a lid's edge or ends there from one pixel to the next:
       skin         with its brows, nose and creases; 1.3 pixels within the oval, outside the fold over the eye
-      lips         at their place across and between the lips' edges; the seam only where the lips part no further
+      lips         at their place across and between the lips' edges; the seam only where they are well apart
       lids         lashes and edges go up and down with the lids, up to 2 pixels over the eye: it shows through their edge
       eyeballs     go with the gaze
     Not valid: background, clothes, neck, ears, hair; the inside of the mouth; what appears, disappears or is hidden by the
@@ -163,10 +161,13 @@ def true_flow(faces: Faces, size: int, first: int | Tensor, second: int | Tensor
         raise ValueError(f"size is {size}; it must be at least 16 pixels")
     pair = [torch.as_tensor(v, device="cpu") for v in (first, second)]
     for name, v in zip(("first", "second"), pair):
-        if v.is_floating_point() or v.numel() and not (0 <= v.min() and v.max() < T):
-            raise ValueError(f"{name} is {v.tolist()}; frame numbers are whole numbers from 0 to {T - 1}")
+        if v.is_floating_point() or v.is_complex() or v.dtype == torch.bool or not v.numel() or not (0 <= v.min() and v.max() < T):
+            raise ValueError(f"{name} is {v.tolist()}; frame numbers are whole numbers from 0 to {T - 1}, at least one")
         if v.dim() and v.shape[0] != B or v.dim() > 2:
             raise ValueError(f"{name} has shape {tuple(v.shape)}; it must be a number, ({B},) or ({B}, P), for {B} clips")
+    if min(v.dim() for v in pair) == 2 and pair[0].shape != pair[1].shape:
+        raise ValueError(f"first has shape {tuple(pair[0].shape)} and second {tuple(pair[1].shape)}; they must be as many a clip")
+    pair = [v.long() for v in pair]
     clips = torch.zeros(B, 1, dtype=torch.long)
     i, j, _ = torch.broadcast_tensors(*(v[:, None] if v.dim() == 1 else v for v in pair), clips)                # (B, P)
     clip, parts = torch.arange(B).repeat_interleave(i.shape[1]), []                                             # (B·P,)

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from refnet import config
+from refnet.flow.command import find_device, not_onto, status_of
 from refnet.flow.pyramid import Band, area_matrix, collapse, double, halve, laplacian_pyramid, levels
-from refnet.pictures import Clip, PictureError, write_animation
+from refnet.pictures import ANIMATIONS, Clip, PictureError, named, write_animation
 
 TEMPORAL = ("iir", "butterworth", "ideal")
 SPATIAL = ("laplacian", "gaussian")
@@ -40,6 +41,8 @@ def iir(f: float, fps: float) -> tuple[float, float, float]:
     """The exponential average y[n] = y[n−1] + r (x[n] − y[n−1]) as a low-pass of cut-off f, in Hz → (b0, b1, a1)
 
         r = 1 − exp(−2π f / fps)            y[n] = b0 x[n] + b1 x[n−1] − a1 y[n−1]
+
+    The cut-off is that of the average in continuous time: near half the frame rate more gets through. inf lets all through.
     """
     r = 1 - math.exp(-2 * math.pi * f / fps)
     return r, 0.0, r - 1
@@ -223,19 +226,23 @@ def magnify(video: Tensor, fps: float, alpha: float, lambda_c: float = 16.0, ban
     fps        frames a second
     alpha      the magnification factor; 0 gives the video back, bit for bit. The motion grows by less than 1 + alpha, as
                the filters pass less than all of it
-    lambda_c   the wavelength, in pixels, below which alpha falls off; 16 as the authors' for wrist and baby, and as in
-               magnified micro-expressions. "gaussian" has no bands and does not use it
-    band       the frequencies to magnify, in Hz; .4 to 3 as the authors' for slow motion of the body. A low end of 0
-               keeps all that changed since the first frame; what is over in half a second needs a higher high end
-    temporal   "iir": two exponential averages, whose band is 0 in the first frame and grows from there, which suits
-               a clip that begins at the onset; "butterworth": sharper; "ideal": Fourier bins, for long clips
+    lambda_c   a wavelength, in pixels: bands shorter than λ_c (1 + α/2) / (1 + α) get less than alpha, those under
+               λ_c / (1 + α) nothing; 16 as the authors' for wrist and baby, whose alpha is 10, and as in magnified
+               micro-expressions. "gaussian" has no bands and does not use it
+    band       the frequencies to magnify, in Hz; .4 to 3 as the authors' for slow motion of the body. (0, inf) with "iir"
+               is all that changed since the first frame
+    temporal   "iir": two exponential averages; "butterworth": two of first order, sharper towards half the frame rate. Both
+               bands are 0 in the first frame and grow from there, which suits a clip that begins at the onset; "ideal":
+               Fourier bins, for long clips
     spatial    "laplacian" for motion; "gaussian" for colour, such as the pulse: blurred and halved `level` times
-    chroma     the factor for colour, I and Q; if not given .1 for "laplacian", as magnified colour turns to fringes, and
-               1 for "gaussian", both as the authors'
+    chroma     the factor for colour, I and Q; if not given .1 for "laplacian", as the authors' for wrist and baby, since
+               magnified colour turns to fringes, and 1 for "gaussian", as theirs
     level      of "gaussian" only; 4 as the authors' for a face
     as_code    do as the authors' code does where it departs from what it says: see each `Reading:` in this file
     →          (B, T, 3, H, W)   clipped to [0, 1]
 
+    The defaults are for seconds of slow motion. A micro-expression filmed at 200 frames a second is over before they
+    notice: its flow grows 1.2 times with alpha = 4 (drawn faces, 256 pixels), and 2.4 times with band (0, 40), lambda_c 4.
     Raises ValueError for what cannot be magnified so, by name and value.
 
     Reading: the authors' scripts leave out the last ten frames. All are magnified here.
@@ -311,14 +318,15 @@ def _check_settings(fps: float, alpha: float, lambda_c: float, band: tuple[float
     low, high = band if len(band) == 2 else (math.nan, math.nan)
     for good, name, wanted, found in (
             (0 < fps < math.inf, "fps", "above 0, frames a second", fps),
-            (0 <= alpha < math.inf, "alpha", "0 or more", alpha),
+            (0 <= alpha <= 1e6, "alpha", "between 0 and a million", alpha),
             (0 < lambda_c < math.inf, "lambda_c", "above 0, a wavelength in pixels", lambda_c),
             (temporal in TEMPORAL, "temporal", f"one of {', '.join(TEMPORAL)}", repr(temporal)),
             (spatial in SPATIAL, "spatial", f"one of {', '.join(SPATIAL)}", repr(spatial)),
-            (chroma is None or 0 <= chroma < math.inf, "chroma", "0 or more", chroma),
+            (chroma is None or 0 <= chroma <= 1e6, "chroma", "between 0 and a million", chroma),
             (level == int(level) and level >= 1, "level", "a whole number of halvings, 1 or more", level),
             (0 <= low < high, "band", "(low, high) in Hz with 0 ≤ low < high", band),
-            (high < fps / 2, "band", f"all below half the frame rate, {fps / 2:g} Hz at {fps:g} fps", band)):
+            (high < fps / 2 or temporal == "iir" and high == math.inf, "band",
+             f"all below half the frame rate, {fps / 2:g} Hz at {fps:g} fps", band)):
         if not good:
             raise ValueError(f"{name} must be {wanted}; got {found}")
 
@@ -350,7 +358,7 @@ def main(argv: list[str]) -> int:
     p.add_argument("clip", metavar="CLIP", help="a folder of frames, an animation, or a video")
     p.add_argument("out", metavar="OUT", help=".gif, .png, .webp, or a new folder for frames")
     p.add_argument("--alpha", type=float, default=10.0, help="magnification factor; 10")
-    p.add_argument("--fps", type=float, default=25.0, help="frames a second of CLIP, which itself does not tell; 25")
+    p.add_argument("--fps", type=float, help="frames a second of CLIP; what an animation itself tells, else 25")
     p.add_argument("--lambda-c", type=float, help="wavelength in pixels below which alpha falls off; 16")
     between = p.add_mutually_exclusive_group()
     between.add_argument("--band", type=float, nargs=2, default=(0.4, 3.0), metavar=("LOW", "HIGH"), help="in Hz; 0.4 3")
@@ -364,7 +372,7 @@ def main(argv: list[str]) -> int:
     p.add_argument("--as-code", action="store_true", help="do as the authors' code where it departs from what it says")
     p.add_argument("--size", type=config.number(10), metavar="N", help="shrink the frames to N pixels on the longer side")
     p.add_argument("--side-by-side", action="store_true", help="CLIP on the left, magnified on the right")
-    p.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda, cuda:1")
+    p.add_argument("--device", type=find_device, default="auto", help="auto, cpu, cuda, cuda:1")
     args, unknown = p.parse_known_args(argv)
     config.refuse_unknown(p, unknown)
     if args.spatial == "gaussian" and args.lambda_c is not None:
@@ -373,37 +381,22 @@ def main(argv: list[str]) -> int:
         p.error("--level belongs to --spatial gaussian: laplacian takes all levels")
     if args.rates and args.temporal != "iir":
         p.error("--rates belong to --temporal iir; give --band in Hz")
-    if args.rates and not all(0 <= r < 1 for r in args.rates):
-        p.error(f"--rates lie in [0, 1); got {args.rates[0]:g} {args.rates[1]:g}")
-    try:
-        with torch.no_grad():
-            _magnify_file(args)
-        return 0
-    except PictureError as error:
-        print(f"eulerian: {error}", file=sys.stderr)
-        return 3
-    except ValueError as error:
-        print(f"eulerian: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    if args.rates and not 0 <= args.rates[1] < args.rates[0] < 1:
+        p.error(f"--rates: 0 ≤ R2 < R1 < 1; got {args.rates[0]:g} {args.rates[1]:g}")
+    return status_of(_magnify_file, args)
 
 
-def _device(word: str) -> torch.device:
-    try:
-        return torch.empty(0, device=("cuda" if torch.cuda.is_available() else "cpu") if word == "auto" else word).device
-    except (RuntimeError, AssertionError):
-        raise argparse.ArgumentTypeError(f"no device {word!r} on this machine; take auto or cpu") from None
-
-
+@torch.no_grad()
 def _magnify_file(args: argparse.Namespace) -> None:
-    band = tuple(cut_off(r, args.fps) for r in reversed(args.rates)) if args.rates else tuple(args.band)
-    settings = {"fps": args.fps, "alpha": args.alpha, "lambda_c": 16.0 if args.lambda_c is None else args.lambda_c,
-                "band": band, "temporal": args.temporal, "spatial": args.spatial, "chroma": args.chroma,
-                "level": 4 if args.level is None else args.level, "as_code": args.as_code}
-    clip = Clip(args.clip)
+    clip, out = Clip(args.clip), named(args.out, "animations", ANIMATIONS)
+    not_onto(args.out, args.clip)
     if len(clip) < 2:
         raise PictureError(f"{args.clip}: one frame only, which does not move; give a clip of 2 or more")
+    fps = args.fps if args.fps is not None else clip.fps() or 25.0
+    band = tuple(cut_off(r, fps) for r in reversed(args.rates)) if args.rates else tuple(args.band)
+    settings = {"fps": fps, "alpha": args.alpha, "lambda_c": 16.0 if args.lambda_c is None else args.lambda_c,
+                "band": band, "temporal": args.temporal, "spatial": args.spatial, "chroma": args.chroma,
+                "level": 4 if args.level is None else args.level, "as_code": args.as_code}
     frames = _frames(clip, args.size, args.device)                                                  # each (1, 3, H, W)
     if args.temporal == "ideal":
         video = torch.stack(list(frames), 1)                                                        # (1, T, 3, H, W)
@@ -418,10 +411,11 @@ def _magnify_file(args: argparse.Namespace) -> None:
         clipped += float(((magnified <= 0) | (magnified >= 1)).float().mean() - ((frame <= 0) | (frame >= 1)).float().mean())
         if sys.stderr.isatty():
             print(f"\r{t} of {len(clip)} frames\x1b[K", end="" if t < len(clip) else "\n", file=sys.stderr, flush=True)
-    write_animation(torch.stack(shown), args.out, args.fps)
+    write_animation(torch.stack(shown), out, fps)
     H, W = shown[0].shape[-2:]
-    print(f"{args.out}: {len(shown)} frames, {W} × {H}; alpha {args.alpha:g}, {band[0]:.3g} to {band[1]:.3g} Hz at "
-          f"{args.fps:g} fps")
+    print(f"{args.out}: {len(shown)} frames, {W} x {H}; alpha {args.alpha:g}, {band[0]:.3g} to {band[1]:.3g} Hz at {fps:g} fps")
+    if out.suffix.lower() == ".gif" and fps > 50:
+        print("a GIF shows at most 50 frames a second, so it plays slower; .png and .webp keep the speed")
     if clipped > .05 * len(shown):
         print(f"{clipped / len(shown):.0%} of the values came out black or white: the motion is too large for this alpha; it is "
               f"meant for motion that one hardly sees. A smaller --alpha shows more")
@@ -437,8 +431,7 @@ def _frames(clip: Clip, longest: int | None, device: torch.device) -> Iterator[T
     for start in range(0, len(clip), count):
         block = clip.read(range(start, min(start + count, len(clip))))
         if block.shape[1:] != first.shape[1:]:
-            raise PictureError(f"{clip.path}: {clip.name(0)} and {clip.name(start)} differ in size; "
-                               f"crop the frames alike")
+            raise PictureError(f"{clip.path}: {clip.name(0)} and {clip.name(start)} differ in size; crop the frames alike")
         for frame in block:
             frame = frame[None].to(device).float() / 255
             yield across.across(down.down(frame)) if factor < 1 else frame

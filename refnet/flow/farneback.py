@@ -2,13 +2,14 @@
 
 Farneback. Two-Frame Motion Estimation Based on Polynomial Expansion. SCIA 2003.
 
-    f(x) ≈ c + bᵀx + xᵀA x        polynomial_expansion    around every pixel of both pictures, by weighted least squares
+    f(x) ≈ c + bᵀx + xᵀA x        polynomial_expansion    around every pixel of both pictures: expansion.py
     A d = −½(b₂ − b₁) = Δb        normal_equations        a shift by d leaves A as it is and makes b into b − 2A d
     min_d Σ w |A d − Δb|²         solve                   one d for the window around a pixel
     read picture 2 at x + d       farneback               and again, several times a scale, from the coarse to the fine
 
-With its default settings the flow is OpenCV's on the same pictures in 0..255; where OpenCV leaves the paper, the paper's
-own choice is a setting.
+With its default settings the flow is OpenCV's on the same pictures in 0..255. Where OpenCV leaves the paper, three of the
+paper's own choices are settings: `certainty`, `rounded`, `guard=0`. The blur at full size, the small weight of the pixels near
+an edge and one displacement a window, not an affine one, stay OpenCV's.
 
     python -m refnet.flow.farneback A.png B.png OUT.png          the flow from A to B, in colours
 """
@@ -21,93 +22,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from refnet import config
+from refnet.flow.command import find_device, not_onto, status_of
+from refnet.flow.expansion import polynomial_expansion
 from refnet.flow.pyramid import Band, area_matrix, filter_matrix, gaussian, grey, resize_matrix
 from refnet.flow.wheel import flow_colours, with_key
-from refnet.pictures import PictureError, read_picture, write_flow, write_picture
+from refnet.pictures import SAVES, PictureError, named, read_picture, write_flow, write_picture
 
 SMALLEST = 32                                     # no scale has a side under this
-BORDER = (.14, .14, .4472, .4472, .4472)          # how much the five pixels nearest to an edge count
+BORDER = (.14, .14, .4472, .4472, .4472)          # a factor of A and Δb for the five pixels nearest to an edge
 AT_ONCE = 2 ** 18                                 # pixels that a CPU works on together: more falls out of its cache
-
-
-# ---- the parabola around every pixel
-
-@lru_cache(maxsize=64)
-def _duals(size: tuple[int, int], n: int, sigma: float, device, dtype) -> tuple[float, list[Band], list[Band]]:
-    """a = Σ g i², and along either axis the filters g, g·i / a and g·(i² − a) / (b − a²), with b = Σ g i⁴"""
-    g, i = gaussian(sigma or .3 * n, n), torch.arange(-n, n + 1, dtype=torch.float64)
-    a, b = (g * i ** 2).sum(), (g * i ** 4).sum()
-    like = torch.empty(0, device=device, dtype=dtype)
-    filters = g, g * i / a, g * (i ** 2 - a) / (b - a * a)
-    return float(a), *([Band(filter_matrix(side, f, "repeat"), like) for f in filters] for side in size)
-
-
-@torch.no_grad()
-def polynomial_expansion(image: Tensor, n: int = 5, sigma: float = 1.1, certainty: bool = False) -> Tensor:
-    """Fit a parabola around every pixel; a pixel that is i columns and j rows away weighs g(i) g(j), g a Gaussian.
-
-        r = argmin Σ_{|i|, |j| ≤ n} g(i) g(j) (r₁ + r₂ i + r₃ j + r₄ i² + r₅ j² + r₆ ij − f(x + i, y + j))²
-
-    image   (B, H, W)
-    n       the window is 2n + 1 wide
-    sigma   of the Gaussian in pixels; 0 stands for 0.3 n
-    →       (B, 6, H, W)   r₁ to r₆
-
-    With Σ g = 1 the six functions are almost orthogonal under these weights: only 1, i² and j² meet. So three filters per
-    axis, each the dual of 1, i or i², give all six coefficients.
-
-    Reading: §2 gives what lies beyond the edge certainty 0; OpenCV repeats the edge there, and trusts it. The default is
-    OpenCV's; certainty=True is the paper's.
-    """
-    if certainty:
-        return _certain_expansion(image, n, sigma)
-    a, down, across = _duals(tuple(image.shape[-2:]), n, sigma, image.device, image.dtype)
-    v = torch.stack([f.down(image) for f in down])                                               # (3, B, H, W)   for 1, j, j²
-    mean, j, jj = across[0].across(v)                                                            # (B, H, W) each
-    i, ij = across[1].across(v[:2])
-    ii = across[2].across(v[0])
-    return torch.stack([mean - a * (ii + jj), i, j, ii, jj, ij], 1)
-
-
-@lru_cache(maxsize=16)
-def _certain_duals(size: tuple[int, int], n: int, sigma: float, device, dtype) -> tuple[Tensor, list[Band], list[Band]]:
-    """The inverse (H, W, 6, 6) of every pixel's own Gram matrix, and the filters g, g·i, g·i² that read 0 beyond the edge.
-
-    The Gram matrix depends on how far the edges are, up to n, so one is inverted for each of (2n + 1)² such places.
-    """
-    g, i = gaussian(sigma or .3 * n, n), torch.arange(-n, n + 1, dtype=torch.float64)
-    short = [min(side, 2 * n + 1) for side in size]
-    v, u = ([filter_matrix(side, g * i ** p, "zero").sum(1) for p in range(5)] for side in short)   # Σ g iᵖ inside
-    powers = ((0, 0), (1, 0), (0, 1), (2, 0), (0, 2), (1, 1))                                        # of i and of j
-    gram = torch.stack([torch.stack([v[q + t][:, None] * u[p + s] for s, t in powers], -1) for p, q in powers], -1)
-    place = [torch.minimum(k, torch.tensor(n)).maximum(k - side + few) for side, few in zip(size, short)
-             for k in [torch.arange(side)]]
-    like = torch.empty(0, device=device, dtype=dtype)
-    inverse = torch.linalg.inv(gram)[place[0][:, None], place[1]].to(like)
-    return inverse, *([Band(filter_matrix(side, g * i ** p, "zero"), like) for p in range(3)] for side in size)
-
-
-def _certain_expansion(image: Tensor, n: int, sigma: float) -> Tensor:
-    """`polynomial_expansion` where only pixels of the picture count."""
-    inverse, down, across = _certain_duals(tuple(image.shape[-2:]), n, sigma, image.device, image.dtype)
-    v, vj, vjj = (f.down(image) for f in down)                                                   # (B, H, W) each
-    sums = [across[0].across(v), across[1].across(v), across[0].across(vj), across[2].across(v), across[0].across(vjj),
-            across[1].across(vj)]
-    return torch.einsum("hwij,bjhw->bihw", inverse, torch.stack(sums, 1))
 
 
 # ---- one step: what every pixel says about d, its mean over the window, the solution
 
-def normal_equations(r1: Tensor, r2: Tensor, d: Tensor, x: Tensor, rounded: bool = False) -> Tensor:
+def normal_equations(r1: Tensor, r2: Tensor, d: Tensor, x: Tensor, rounded: bool = False, out: Tensor | None = None) -> Tensor:
     """AᵀA and AᵀΔb at every pixel, with picture 2 read at x̃ = x + d.
 
         A = (A₁(x) + A₂(x̃)) / 2        Δb = −½ (b₂(x̃) − b₁(x)) + A d
 
     r1   (B, 5, H, W)   r₂ to r₆ of picture 1: b, then A's diagonal, then twice what is beside it
-    r2   (B, 5, P, Q)   r₂ to r₆ of picture 2, with zeros below and to the right up to powers of two: `_padded`
+    r2   (B, 5, P, Q)   r₂ to r₆ of picture 2; with zeros below and to the right up to powers of two, `_padded`, a whole
+                        number of pixels is read without rounding
     d    (B, 2, H, W)   the displacement so far
     x    (2, H, W)      every pixel's place
+    out  (B, 5, H, W)   where to put the result, if there is such a place
     →    (B, 5, H, W)   AᵀA: 11, 22, 12; AᵀΔb: 1, 2
+
+    In place where it can be: of a large picture, fresh memory costs more than the arithmetic. No gradient passes.
 
     Reading: the paper rounds d to whole pixels for this reading, and x̃ stays inside; rounded=True does so. OpenCV reads
     between the pixels, and where x̃ is outside, on the last column or on the last row it takes A = A₁ and b₂ = 0: the default.
@@ -124,25 +66,31 @@ def normal_equations(r1: Tensor, r2: Tensor, d: Tensor, x: Tensor, rounded: bool
     read = F.grid_sample(r2, torch.addcmul(pitch / 2 - 1, at, pitch).movedim(1, -1), align_corners=False)
     A = read[:, 2:].lerp_(r1[:, 2:], alone)                                                      # ½ (A₂ + A₁), or A₁ alone
     A, A12 = A[:, :2], A[:, 2:].mul_(.5)                                                         # (B, 2, H, W), (B, 1, H, W)
-    db = read[:, :2].mul_(alone - 1).add_(r1[:, :2], alpha=.5)                                   # −½ (b₂ − b₁), or ½ b₁
-    db.addcmul_(A, d).addcmul_(A12, d.flip(1))                                                   # + A d
-    m = torch.empty_like(read)                                                                   # (B, 5, H, W)
-    torch.mul(A, A, out=m[:, :2]).addcmul_(A12, A12)                                             # A₁₁² + A₁₂², A₂₂² + A₁₂²
-    torch.mul(A12, A[:, :1] + A[:, 1:], out=m[:, 2:3])                                           # A₁₂ (A₁₁ + A₂₂)
-    torch.mul(A, db, out=m[:, 3:]).addcmul_(A12, db.flip(1))                                     # A Δb
+    db = read[:, :2].mul_(alone - 1).add_(r1[:, :2], alpha=.5).addcmul_(A, d)                    # −½ (b₂ − b₁), or ½ b₁; + A d
+    (d1, d2), (b1, b2) = d.split(1, 1), db.split(1, 1)                                           # (B, 1, H, W) each
+    b1.addcmul_(A12, d2)
+    b2.addcmul_(A12, d1)
+    m = torch.empty_like(read) if out is None else out
+    G, G12, q = m.split((2, 1, 2), 1)
+    torch.mul(A, A, out=G).addcmul_(A12, A12)                                                    # A₁₁² + A₁₂², A₂₂² + A₁₂²
+    torch.mul(A12, A[:, :1] + A[:, 1:], out=G12)                                                 # A₁₂ (A₁₁ + A₂₂)
+    torch.mul(A, db, out=q)                                                                      # A Δb
+    q[:, :1].addcmul_(A12, b2)
+    q[:, 1:].addcmul_(A12, b1)
     return m
 
 
 def solve(m: Tensor, guard: float) -> Tensor:
     """d = (Σ w AᵀA)⁻¹ Σ w AᵀΔb, by Cramer's rule: m (B, 5, H, W) as `normal_equations` → (B, 2, H, W)
 
-    Reading: OpenCV adds a constant to every determinant, the paper none. With guard 0 the quotient is kept finite by what
-    the number format can just tell from the matrix itself.
+    Reading: OpenCV adds a constant to every determinant, the paper none. With guard 0 only what rounding leaves of a matrix of
+    determinant 0 is added, ε trace² + (100 ε)⁴, so that flat regions stand still (ε of the number format, values in [0, 1]).
     """
-    G, G12, q = m.split((2, 1, 2), 1)
+    G, G12, q = m.split((2, 1, 2), 1)                                                            # G: its diagonal
     det = (G[:, :1] * G[:, 1:]).addcmul_(G12, G12, value=-1)
     if guard == 0:
-        guard = torch.finfo(m.dtype).eps * G.sum(1, keepdim=True) ** 2 + torch.finfo(m.dtype).tiny
+        eps = torch.finfo(m.dtype).eps
+        guard = eps * G.sum(1, keepdim=True) ** 2 + (100 * eps) ** 4
     return (G.flip(1) * q).addcmul_(G12, q.flip(1), value=-1).div_(det.add_(guard))
 
 
@@ -179,7 +127,8 @@ def _shrink(n: int, m: int, s: float, device, dtype) -> Band:
     """Along one axis, from n pixels to m = s·n: a Gaussian blur, then bilinear. At full size the blur is (1, 2, 1)/4."""
     sigma = (1 / s - 1) / 2
     taps = gaussian(sigma, max(3, round(5 * sigma) | 1) // 2) if s < 1 else torch.tensor([.25, .5, .25], dtype=torch.float64)
-    return Band(resize_matrix(n, m) @ filter_matrix(n, taps), torch.empty(0, device=device, dtype=dtype))
+    blur = filter_matrix(n, taps)
+    return Band(resize_matrix(n, m) @ blur if m < n else blur, torch.empty(0, device=device, dtype=dtype))
 
 
 @lru_cache(maxsize=64)
@@ -229,8 +178,10 @@ def _descend(first: list[Tensor], second: list[Tensor], start: Tensor | None, ho
         ticks = (torch.arange(n, device=r1.device, dtype=r1.dtype) for n in (w, h))
         x, r2 = torch.stack(torch.meshgrid(*ticks, indexing="xy")), _padded(r2)                  # (2, h, w), (B, 5, P, Q)
         rows, columns = (_window(n, how.winsize, how.gaussian_window, *key) for n in (h, w))
+        m, w = r1.new_empty(2, *r1.shape)
         for _ in range(how.iterations):
-            flow = solve(rows.down(columns.across(normal_equations(r1, r2, flow, x, how.rounded))), how.guard / 255 ** 4)
+            normal_equations(r1, r2, flow, x, how.rounded, out=m)
+            flow = solve(rows.down(columns.across(m, out=w), out=m), how.guard / 255 ** 4)       # the mean over the window
     return flow
 
 
@@ -242,7 +193,8 @@ def farneback(first: Tensor, second: Tensor, pyr_scale: float = .5, levels: int 
               certainty: bool = False, rounded: bool = False, guard: float = 1e-3) -> Tensor:
     """Where every pixel of the first picture is in the second: second(x + flow(x)) ≈ first(x).
 
-    first, second     (B, 1, H, W) or (B, H, W)   grey, in [0, 1], float32 or float64
+    first, second     (B, 1, H, W) or (B, H, W)   grey, in [0, 1], float32 or float64; what a filter puts a little outside,
+                      down to −½ and up to 1½, is taken as it is
     pyr_scale         how much smaller each scale is than the one before; levels   how many smaller scales, at most
     winsize           side of the window that shares one displacement; an even one counts one more
     iterations        steps on each scale
@@ -253,11 +205,11 @@ def farneback(first: Tensor, second: Tensor, pyr_scale: float = .5, levels: int 
     →                 (B, 2, H, W)   (dx, dy) in pixels
 
     The guard is OpenCV's for pictures in 0..255; a determinant goes with the fourth power of the range, so here it is
-    divided by 255⁴. Two equal pictures have flow 0 exactly (OpenCV's is not, as it mistrusts the last row and column). No
-    gradient passes.
+    divided by 255⁴. Two equal pictures have flow 0 exactly, whatever the guess (OpenCV's is not, as it mistrusts the last row
+    and column; and on sides under 10 its weights near the edge go wrong). No gradient passes.
 
-    Raises ValueError for unequal sizes, more than one channel, values that are not finite or not in [0, 1], a picture smaller
-    than the window, and settings out of range.
+    Raises ValueError for unequal sizes, more than one channel, values that are not finite or far from [0, 1], a picture
+    smaller than the window, and settings out of range.
     """
     first, second = _grey(first, "first"), _grey(second, "second")
     _alike(first, second)
@@ -331,8 +283,8 @@ def _grey(images: Tensor, name: str) -> Tensor:
         raise ValueError(f"{name} must be float32 or float64 in [0, 1]; got {images.dtype}: divide bytes by 255")
     low, high = (float(v) for v in images.aminmax())
     if not (low >= -.5 and high <= 1.5):
-        raise ValueError(f"{name} must lie in [0, 1]; got values from {low:g} to {high:g}: divide by 255, or look for what is "
-                         "not finite")
+        raise ValueError(f"{name} must lie in [0, 1], or a little outside; got values from {low:g} to {high:g}: divide by 255, or "
+                         "look for what is not finite")
     return images
 
 
@@ -345,12 +297,17 @@ def _alike(first: Tensor, second: Tensor) -> None:
 def _checked(size: tuple[int, int], *values) -> Settings:
     """The settings, where they are in range and the picture (H, W) is large enough for them."""
     how = Settings(*values)
-    smallest = 2 if how.gaussian_window else 1
+    for name in ("levels", "winsize", "iterations", "poly_n"):
+        if not isinstance(getattr(how, name), int):
+            raise ValueError(f"{name} is {getattr(how, name)}; it must be a whole number")
+    smallest, least = 2 if how.gaussian_window else 1, 2 if how.certainty else 1
+    sigma, narrow = how.poly_sigma or .3 * how.poly_n, .5 if how.certainty else .3
     for name, good, allowed in (("pyr_scale", 0 < how.pyr_scale < 1, "between 0 and 1"),
                                 ("levels", how.levels >= 0, "0 or more"),
                                 ("winsize", how.winsize >= smallest, f"{smallest} or more"),
-                                ("iterations", how.iterations >= 1, "1 or more"), ("poly_n", how.poly_n >= 1, "1 or more"),
-                                ("poly_sigma", 0 <= how.poly_sigma < float("inf"), "0 or more (0: 0.3 poly_n)"),
+                                ("iterations", how.iterations >= 1, "1 or more"),
+                                ("poly_n", how.poly_n >= least, f"{least} or more"),
+                                ("poly_sigma", narrow <= sigma < float("inf"), f"{narrow} or more, or 0 for 0.3 poly_n"),
                                 ("guard", 0 <= how.guard < float("inf"), "0 or more")):
         if not good:
             raise ValueError(f"{name} is {getattr(how, name)}; it must be {allowed}")
@@ -362,42 +319,48 @@ def _checked(size: tuple[int, int], *values) -> Settings:
 
 
 def main(argv: list[str]) -> int:
-    """Write the flow between two pictures in colours, and as numbers; returns the exit status."""
-    p = argparse.ArgumentParser(prog="python -m refnet.flow.farneback", description="The optical flow from picture A to picture B.")
+    """Write the flow between two pictures, in colours and as numbers; the status: 0 good, 2 usage, 3 the pictures."""
+    p = argparse.ArgumentParser(prog="python -m refnet.flow.farneback", description="The optical flow from picture A to picture B.",
+                                allow_abbrev=False)
     p.add_argument("a", metavar="A", help="the first picture")
     p.add_argument("b", metavar="B", help="the second, of the same size")
     p.add_argument("out", metavar="OUT.png", help="the flow in colours, with their key: hue for direction, strength for distance")
     p.add_argument("--flo", metavar="OUT.flo", help="the flow as numbers too, in the Middlebury format")
-    p.add_argument("--full", type=float, metavar="PX", help="the displacement shown in full colour (the largest one)")
-    p.add_argument("--pyr-scale", type=float, default=.5, help="how much smaller each scale is (%(default)s)")
-    p.add_argument("--levels", type=int, default=5, help="how many smaller scales (%(default)s)")
-    p.add_argument("--winsize", type=int, default=13, help="side of the window in pixels (%(default)s)")
-    p.add_argument("--iterations", type=int, default=10, help="steps on each scale (%(default)s)")
-    p.add_argument("--poly-n", type=int, default=5, help="radius of the parabola's fit (%(default)s)")
-    p.add_argument("--poly-sigma", type=float, default=1.1, help="width of its Gaussian (%(default)s)")
+    p.add_argument("--full", type=float, metavar="PX", help="the displacement shown in full colour; the largest one")
+    p.add_argument("--pyr-scale", type=float, default=.5, help="how much smaller each scale is; %(default)s")
+    p.add_argument("--levels", type=int, default=5, help="how many smaller scales; %(default)s")
+    p.add_argument("--winsize", type=int, default=13, help="side of the window in pixels; %(default)s")
+    p.add_argument("--iterations", type=int, default=10, help="steps on each scale; %(default)s")
+    p.add_argument("--poly-n", type=int, default=5, help="radius of the parabola's fit; %(default)s")
+    p.add_argument("--poly-sigma", type=float, default=1.1, help="width of its Gaussian; %(default)s")
     p.add_argument("--gaussian-window", action="store_true", help="weigh the window by a Gaussian")
     p.add_argument("--paper", action="store_true", help="the paper's choices in place of OpenCV's: certainty, rounded, no guard")
-    p.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    args = p.parse_args(argv)
-    try:
-        device = torch.device(args.device)
-        first, second = (grey(read_picture(path)[None].to(device) / 255) for path in (args.a, args.b))
-        if first.shape != second.shape:
-            raise ValueError(f"{args.a} is {first.shape[-1]} × {first.shape[-2]} and {args.b} is {second.shape[-1]} × "
-                             f"{second.shape[-2]}; they must be equally large")
-        flow = farneback(first, second, args.pyr_scale, args.levels, args.winsize, args.iterations, args.poly_n, args.poly_sigma,
-                         args.gaussian_window, certainty=args.paper, rounded=args.paper, guard=0 if args.paper else 1e-3)
-        distance = flow.square().sum(1).sqrt()
-        full = args.full or float(distance.max()) or 1.
-        write_picture(with_key(flow_colours(flow, full)[0]), args.out)
-        if args.flo:
-            write_flow(flow[0], args.flo)
-    except (PictureError, ValueError, RuntimeError) as e:
-        print(f"{p.prog}: {e}", file=sys.stderr)
-        return 3
-    print(f"displacement: mean {distance.mean():.3f} px, largest {distance.max():.3f} px; the key's rim is {full:.3f} px")
-    print("\n".join([args.out] + [args.flo] * bool(args.flo)))
-    return 0
+    p.add_argument("--device", type=find_device, default="auto", help="auto, cpu, cuda, cuda:1; %(default)s")
+    args, unknown = p.parse_known_args(argv)
+    config.refuse_unknown(p, unknown)
+    return status_of(_flow_of_files, args)
+
+
+def _flow_of_files(args: argparse.Namespace) -> None:
+    written = [named(args.out, "pictures", SAVES), *([named(args.flo, "flows", (".flo",))] if args.flo else [])]
+    for out in written:
+        not_onto(out, args.a, args.b)
+    first, second = (grey(read_picture(path)[None].to(args.device) / 255) for path in (args.a, args.b))
+    if first.shape != second.shape:
+        raise PictureError(f"{args.a} is {first.shape[-1]} × {first.shape[-2]} and {args.b} is {second.shape[-1]} × "
+                           f"{second.shape[-2]}; they must be equally large")
+    flow = farneback(first, second, args.pyr_scale, args.levels, args.winsize, args.iterations, args.poly_n, args.poly_sigma,
+                     args.gaussian_window, certainty=args.paper, rounded=args.paper, guard=0 if args.paper else 1e-3)
+    distance = flow.square().sum(1).sqrt()
+    largest, usual = float(distance.max()), float(distance.flatten().sort().values[int(.99 * (distance.numel() - 1))])
+    full = (largest or 1.) if args.full is None else args.full
+    write_picture(with_key(flow_colours(flow, full)[0]), args.out)
+    if args.flo:
+        write_flow(flow[0], args.flo)
+    print(f"displacement: mean {distance.mean():.3f} px, largest {largest:.3f} px; the key's rim is {full:.3f} px")
+    if args.full is None and largest > 4 * usual > 0:
+        print(f"99 % of the pixels move less than {usual:.3f} px: --full {usual:.2g} shows them better")
+    print(*written, sep="\n")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,12 @@
     flow (B, T, 2, H, W) ─ flow_intensity ─ m (B, T) ─ high_intensity ─ keep (T,) ─ three_frames ─ (first, strongest, last)
                   └─ magnitude (B, H, W) ─ landmark_patches ─ (B, N, 10, 10)
 
-ENGAT §3 says "a threshold value based on the optical flow magnitude", and neither which value nor which three frames then
-make the graph. What it leaves open is an argument here; each default is ours, and its `Reading:` says so.
+ENGAT §3 says "a threshold value based on the optical flow magnitude", "using the method proposed in [24]" (Kumar and Bhanu,
+CVPRW 2021), and neither which value nor which three frames then make the graph; the text of [24] was not to be had. What is
+left open is an argument here; each default is ours, and its `Reading:` says so.
+
+A flow lies on the grid of the picture it starts from: one from the onset is read at the onset's landmarks in every frame, one
+from the frame before at that frame's.
 """
 import torch
 import torch.nn.functional as F
@@ -29,7 +33,10 @@ def flow_intensity(flow: Tensor, box: Tensor | None = None, mask: Tensor | None 
     mask     (B, H, W), (B, T, H, W)    or where it is not 0
     points   (B, N, 2), (B, T, N, 2)    or the size × size patches around these landmarks (an overlap counts twice)
     smooth   odd                        then the mean over this many frames; at the ends, of those there are
-    →        (B, T)
+    →        (B, T)                     cut a padded clip to its own length before `high_intensity`
+
+    The frame that the flow starts from has intensity 0 and counts like any other. A mouth that opens has no true flow, and
+    the few pixels of a large wrong one there weigh much in a mean.
 
     Reading: the page names neither the region nor a window. Without box, mask or points the whole picture counts, and
     smooth = 1 leaves each frame as it is (ours).
@@ -47,7 +54,7 @@ def flow_intensity(flow: Tensor, box: Tensor | None = None, mask: Tensor | None 
     magnitude = flow_magnitude(flow)                                                 # (B, T, H, W)
 
     if points is not None:
-        if points.shape[:-2] not in ((B,), (B, T)):
+        if points.dim() not in (3, 4) or points.shape[:-2] not in ((B,), (B, T)) or points.shape[-1] != 2 or points.shape[-2] == 0:
             raise ValueError(f"points are {tuple(points.shape)}; expected ({B}, N, 2) or ({B}, {T}, N, 2), as flow "
                              f"{tuple(flow.shape)}")
         points = (points if points.dim() == 4 else points[:, None]).expand(B, T, -1, 2)
@@ -97,7 +104,7 @@ def high_intensity(m: Tensor, k: float = 0.0, fraction: float | None = None, lea
     If fewer than `least` reach it, the strongest `least` are kept; of equals, the earlier. The sd is that of the
     population, √(mean (m − mean)²): the frames are the whole clip, not a sample of it. When all are equal, all are kept.
 
-    Reading: the page gives no threshold; the mean, k = 0, is ours, and so is reaching it (≥) being enough.
+    Reading: the page gives no threshold but a reference, [24]; the mean, k = 0, is ours, and so is reaching it (≥) being enough.
 
     m = (1, 2, 3, 4, 10): the mean is 4 and the sd √10; k = 0 keeps 4 and 10, hence with least = 3 also 3.
     Raises ValueError for fewer than `least` frames, or values that are negative or not finite.
@@ -108,6 +115,8 @@ def high_intensity(m: Tensor, k: float = 0.0, fraction: float | None = None, lea
     if least < 3 or len(m) < least:
         raise ValueError(f"m has {len(m)} frames and least is {least}; expected a clip of `least` frames or more, "
                          f"and least 3 or more: the graph takes three")
+    if not -float("inf") < k < float("inf"):
+        raise ValueError(f"k is {k}; expected a finite number of standard deviations above the mean")
     if fraction is not None and not 0 <= fraction <= 1:
         raise ValueError(f"fraction is {fraction}; expected a part of the largest intensity, 0 to 1, or None")
     if fraction is not None and k != 0:
@@ -166,6 +175,9 @@ def landmark_patches(magnitude: Tensor, points: Tensor, size: int = 10) -> Tenso
     step by 0 or 2 as a face drifts. Beyond the border the edge is repeated.
 
     Reading: an even square has no middle pixel; for 10 it reaches 5 to the left and 4 to the right (ours).
+
+    Reading: Fig. 1's caption says "summed magnitude". §3.1.1 has 100 values a node, so nothing is summed over the patch;
+    here, nothing at all.
     Raises ValueError for wrong shapes or values that are not finite.
     """
     if magnitude.dim() != 3:

@@ -24,7 +24,7 @@ class Band:
 
     @torch.inference_mode(False)                  # it is kept, and serves where gradients are wanted too
     def __init__(self, matrix: Tensor, like: Tensor):
-        self.rows, self.blocks = len(matrix), []                      # of the result, of x, and the block between them
+        (self.rows, self.columns), self.blocks = matrix.shape, []     # of the result, of x, and the block between them
         step = BLOCK if len(matrix) > 2 * BLOCK else len(matrix)
         for start in range(0, self.rows, step):
             rows = matrix[start:start + step]
@@ -32,21 +32,28 @@ class Band:
             columns = slice(int(used[0]), int(used[-1]) + 1)
             self.blocks.append((slice(start, start + step), columns, rows[:, columns].to(like.device, like.dtype)))
 
-    def down(self, x: Tensor) -> Tensor:
-        """Along the columns of a picture: matrix @ x, x (*, n, W) → (*, m, W)"""
-        flat = x.flatten(0, -3) if x.dim() > 2 else x[None]                                      # (N, n, W)
-        out = x.new_empty(len(flat), self.rows, x.shape[-1])
+    def down(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Along the columns of a picture: matrix @ x, x (*, n, W) → (*, m, W), put into out if that is given"""
+        self._fits(x.shape[-2], x)
+        out = x.new_empty(*x.shape[:-2], self.rows, x.shape[-1]) if out is None else out
+        N = x.shape[:-2].numel()
+        into, flat = out.view(N, *out.shape[-2:]), x.reshape(N, *x.shape[-2:])                   # (N, m, W), (N, n, W)
         for rows, columns, block in self.blocks:
-            _product(torch.bmm, block.expand(len(flat), -1, -1), flat[:, columns], out[:, rows])
-        return out.view(*x.shape[:-2], *out.shape[1:])
+            _product(torch.bmm, block.expand(N, -1, -1), flat[:, columns], into[:, rows])
+        return out
 
-    def across(self, x: Tensor) -> Tensor:
-        """Along its rows: x @ matrixᵀ, x (*, H, n) → (*, H, m)"""
-        flat = x.flatten(0, -2)                                                                  # (N·H, n)
-        out = x.new_empty(len(flat), self.rows)
+    def across(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Along its rows: x @ matrixᵀ, x (*, H, n) → (*, H, m), put into out if that is given"""
+        self._fits(x.shape[-1], x)
+        out = x.new_empty(*x.shape[:-1], self.rows) if out is None else out
+        into, flat = out.view(-1, self.rows), x.flatten(0, -2)                                   # (N·H, m), (N·H, n)
         for rows, columns, block in self.blocks:
-            _product(torch.mm, flat[:, columns], block.mT, out[:, rows])
-        return out.view(*x.shape[:-1], self.rows)
+            _product(torch.mm, flat[:, columns], block.mT, into[:, rows])
+        return out
+
+    def _fits(self, n: int, x: Tensor) -> None:
+        if n != self.columns or not x.is_floating_point():
+            raise ValueError(f"this matrix takes {self.columns} pixels, as floats; got {n} of {tuple(x.shape)} {x.dtype}")
 
 
 def _product(multiply, a: Tensor, b: Tensor, out: Tensor) -> None:
@@ -66,7 +73,7 @@ def grey(pictures: Tensor) -> Tensor:
 # ---- the matrices
 
 def gaussian(sigma: float, radius: int) -> Tensor:
-    """The taps of a Gaussian, from −radius to radius, with sum 1: (2·radius + 1,) float64"""
+    """The taps of a Gaussian, from −radius to radius, with sum 1 → (2·radius + 1,) float64"""
     i = torch.arange(-radius, radius + 1, dtype=torch.float64)
     taps = torch.exp(-i ** 2 / (2 * sigma ** 2))
     return taps / taps.sum()
@@ -104,6 +111,8 @@ def resize_matrix(n: int, m: int) -> Tensor:
 
 def area_matrix(n: int, m: int) -> Tensor:
     """Resizing from n to m pixels by the mean of what each new pixel covers, m ≤ n → (m, n) float64"""
+    if not 1 <= m <= n:
+        raise ValueError(f"from {n} pixels to {m}: means are taken over whole pixels, so at most as many, and 1 at least")
     edge = torch.arange(m + 1, dtype=torch.float64) * n / m
     pixel = torch.arange(n, dtype=torch.float64)
     cover = torch.minimum(edge[1:, None], pixel + 1) - torch.maximum(edge[:-1, None], pixel)     # (m, n)
@@ -128,7 +137,7 @@ def halve(x: Tensor) -> Tensor:
 
 
 def double(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Put zeros between the pixels and blur with (1, 4, 6, 4, 1)/8 along both axes: (*, h, w) → (*, *size)
+    """Put zeros between the pixels and blur with (1, 4, 6, 4, 1)/8 along both axes, weights of sum 1: (*, h, w) → (*, *size)
 
     size   (H, W) with ceil(H/2) = h and ceil(W/2) = w
     """
@@ -154,13 +163,13 @@ def gaussian_pyramid(x: Tensor, count: int) -> list[Tensor]:
 
 
 def laplacian_pyramid(x: Tensor, count: int) -> list[Tensor]:
-    """What each halving loses, from fine to coarse; the last is what remains: shapes as `gaussian_pyramid`."""
+    """What each halving loses, from fine to coarse; the last is what remains: (*, H, W) → as `gaussian_pyramid`."""
     pyramid = gaussian_pyramid(x, count)
     return [fine - double(coarse, fine.shape[-2:]) for fine, coarse in zip(pyramid, pyramid[1:])] + pyramid[-1:]
 
 
 def collapse(bands: list[Tensor]) -> Tensor:
-    """Add a Laplacian pyramid up again: the picture it came from, up to rounding."""
+    """Add a Laplacian pyramid up again: bands as `laplacian_pyramid` → the picture it came from, (*, H, W), up to rounding"""
     *bands, picture = bands
     for band in reversed(bands):
         picture = band + double(picture, band.shape[-2:])

@@ -201,16 +201,22 @@ def _align(first: Tensor, second: Tensor, weight: Tensor, M: Tensor, model: str,
 # ---- whole clips and faces
 
 def register(video: Tensor, landmarks: Tensor | None = None, model: str = "similarity", onset: int = 0,
-             stable: tuple[int, ...] = STABLE) -> tuple[Tensor, Tensor]:
+             stable: tuple[int, ...] = STABLE, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Bring every frame onto the onset frame (ENGAT §4.2: "we registered each image with an onset image").
 
     video       (B, T, 3, H, W)
     landmarks   (B, T, 68, 2) or (B, T, 51, 2)   with them, a fit on the stable ones; without, `lucas_kanade` on grey
     model       "similarity" or "affine"; "translation" too without landmarks
     onset       number of the frame that stays
-    stable      the points that expressions move least, numbered as in dlib's 68, 17 or more
+    stable      with landmarks: the points that expressions move least, numbered as in dlib's 68, 17 or more
+    weight      (B, H, W)   without landmarks: 0 or more, for the pixels of the onset frame; None counts all the same. A
+                background with contrast stays where it is and holds the head back: give the face alone a weight
     →           registered (B, T, 3, H, W), the onset frame bit for bit, the others read bilinearly, their edge repeated
-                matrices   (B, T, 2, 3), from each frame's points to the onset's
+                matrices   (B, T, 2, 3), from each frame's points to the onset's: `transform` takes landmarks along
+
+    `magnify` and `farneback_sequence` begin at frame 0: a clip that begins before its onset is best cut there first,
+    video[:, onset:]. Reading between pixels blurs a little, and a flow from the sharp onset to the rest sees that. The eight
+    stable points lie nearly on a line and a cross: "affine" on them follows the eyelids, and is for more points.
 
     Reading: the page names no method. A similarity per frame is ours: it takes away the head's motion, and is too
     stiff to follow an expression. The stable points, the bridge of the nose and the corners of the eyes, are ours too.
@@ -238,9 +244,13 @@ def register(video: Tensor, landmarks: Tensor | None = None, model: str = "simil
     else:
         here = grey(video)[:, :, 0]                                                  # (B, T, H, W)
         there = here[:, onset:onset + 1].expand_as(here)
-        pairs = zip(here.flatten(0, 1).split(TOGETHER), there.flatten(0, 1).split(TOGETHER))
+        if weight is None:
+            weight = here.new_ones(B, *here.shape[2:])
+        elif weight.shape != (B, *here.shape[2:]):
+            raise ValueError(f"weight is {tuple(weight.shape)}; expected {(B, *here.shape[2:])}, one for each pixel of the onset")
+        parts = (x.flatten(0, 1).split(TOGETHER) for x in (there, here, weight[:, None].expand_as(here)))
         levels = max(1, min(3, (min(here.shape[2:]) // SMALLEST).bit_length()))      # small pictures have fewer
-        matrix = torch.cat([lucas_kanade(*pair, model, levels) for pair in pairs])   # (B·T, 2, 3)
+        matrix = torch.cat([inverse(lucas_kanade(a, b, model, levels, weight=w)) for a, b, w in zip(*parts)])    # (B·T, 2, 3)
     moves = (torch.arange(T, device=video.device) != onset)[:, None, None]           # (T, 1, 1)
     matrices = torch.where(moves, matrix.unflatten(0, (B, T)), identity(matrix, 1))  # (B, T, 2, 3)
     pairs = zip(frames.split(TOGETHER), matrices.flatten(0, 1).split(TOGETHER))
@@ -263,8 +273,9 @@ def align_eyes(image: Tensor, landmarks: Tensor, size: int, apart: float, down: 
     """
     if landmarks.dim() != 3 or landmarks.shape[1] not in EYES or landmarks.shape[2] != 2 or len(landmarks) != len(image):
         raise ValueError(f"landmarks are {tuple(landmarks.shape)}; expected ({len(image)}, 68, 2) or ({len(image)}, 51, 2)")
-    if size < 1 or fine < 1 or not 0 < apart < 1:
-        raise ValueError(f"size is {size}, fine {fine}, apart {apart}; expected 1 or more, 1 or more, and between 0 and 1")
+    if size < 1 or fine < 1 or not 0 < apart < 1 or not 0 < down < 1:
+        raise ValueError(f"size is {size}, fine {fine}, apart {apart}, down {down}; expected 1 or more, 1 or more, and both others "
+                         f"between 0 and 1")
     finite(landmarks=landmarks)
     eyes = torch.stack([landmarks[:, eye].mean(1) for eye in EYES[landmarks.shape[1]]], 1)    # (B, 2, 2)
     if ((eyes[:, 0] - eyes[:, 1]).norm(dim=1) < 1e-3).any():

@@ -2,7 +2,9 @@
 
 The wheel of Baker et al., A Database and Evaluation Methodology for Optical Flow (IJCV 2011): six runs of hues of unequal
 length, since the eye tells more reds from yellows than greens from cyans. A displacement to the right is red, down is
-yellow, to the left is blue-green, up is blue-violet; none is white.
+yellow, to the left is cyan, up is blue-violet; no displacement is white.
+
+Reading: their code spreads the circle over 54 steps of 55 colours and leaves a seam at red; here it is 55 steps and closes.
 """
 import math
 
@@ -14,7 +16,7 @@ RUNS = (15, 6, 4, 11, 13, 6)                      # colours from each corner to 
 
 
 def hues(device="cpu", dtype=torch.float32) -> Tensor:
-    """The 55 full colours, from red by yellow round to red again: (55, 3)"""
+    """The 55 full colours, from red by yellow round to red again → (55, 3)"""
     parts = []
     for k, n in enumerate(RUNS):
         here, there = (torch.tensor(CORNERS[j % 6], device=device, dtype=dtype) for j in (k, k + 1))
@@ -33,8 +35,9 @@ def flow_colours(flow: Tensor, full: float) -> Tensor:
     """
     if flow.dim() != 4 or flow.shape[1] != 2:
         raise ValueError(f"flow must be (B, 2, H, W); got {tuple(flow.shape)}")
-    if not full > 0:
-        raise ValueError(f"full is {full}; it must be above 0 pixels")
+    if not 0 < full < math.inf:
+        raise ValueError(f"full is {full}; it must be above 0 pixels, and finite")
+    flow = flow if flow.is_floating_point() else flow.float()
     known = flow.isfinite().all(1, keepdim=True)                                                 # (B, 1, H, W)
     dx, dy = (torch.where(known, flow, 0) / full).unbind(1)                                      # (B, H, W) each
     wheel = hues(flow.device, flow.dtype)
