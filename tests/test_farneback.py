@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from refnet.flow.farneback import (_shrink, farneback, farneback_sequence, main, normal_equations, polynomial_expansion, scales,
                                    solve)
 from refnet.flow.pyramid import grey
+from refnet.flow.wheel import flow_colours, with_key
 from refnet.pictures import read_flow, read_picture, write_picture
 
 DOUBLE = torch.float64
@@ -401,7 +402,7 @@ def test_the_command(tmp_path, capsys):
     write_picture(second[0], b)
     assert main([a, b, out, "--flo", flo, "--levels", "2", "--full", "3"]) == 0
     assert "the key's rim is 3.000 px" in capsys.readouterr().out
-    assert read_picture(out).shape == (3, 80, 96 + 20)
+    assert_close(read_picture(out).float() / 255, with_key(flow_colours(farneback(first, second, levels=2), 3.)[0], 3.), atol=.003, rtol=0)
     assert_close(read_flow(flo), farneback(first, second, levels=2)[0])
 
 

@@ -46,22 +46,26 @@ def test_what_is_not_known_is_black(device):
     assert_close(colour(1., float("inf"), device=device), torch.zeros(3, device=device))
 
 
-@pytest.mark.parametrize("H", [8, 40, 81])
+@pytest.mark.parametrize("H", [8, 90, 400])
 def test_the_key_stands_beside_the_picture(H, device):
-    """The picture is untouched; the column is white but for the disc: white in its middle, red at its right."""
+    """The picture is untouched; beside it is white but for the disc, red at its right, yellow below, and the words under it."""
     picture = torch.rand(3, H, 30, device=device)
-    out = with_key(picture)
-    side = max(15, round(.25 * H))
-    assert out.shape == (3, max(H, side), 30 + side)
+    out = with_key(picture, 1.5)
+    side = out.shape[-1] - 30
+    words = round(1.6 * max(10, H // 28))
+    assert side >= max(round(.25 * H), 30) and out.shape[1] == max(H, side + words)
     assert_close(out[:, :H, :30], picture)
-    disc = out[:, -side:, -side:]
+    disc, label = out[:, -side - words:-words, 30:], out[:, -words:, 30:]
     assert (disc[:, 0, 0] == 1).all()
-    assert disc[0, side // 2, -2] > .9 and disc[1, side // 2, -2] < .3
-    assert disc[:, side // 2, side // 2].min() > .8
-    assert disc[2, -2, side // 2] < .3 and disc[:2, -2, side // 2].min() > .8                      # down: yellow
-    assert disc[2, 1, side // 2] > .9 and disc[1, 1, side // 2] < .3                               # up: blue-violet
+    left, middle, right = (round((v + 1.1) / 2.2 * (side - 1)) for v in (-.95, 0, .95))
+    assert disc[0, middle, right] > .8 and disc[1, middle, right] < .3
+    assert disc[:, middle, middle].min() > .8
+    assert disc[2, right, middle] < .3 and disc[:2, right, middle].min() > .8                      # down: yellow
+    assert disc[2, left, middle] > .8 and disc[1, left, middle] < .3                               # up: blue-violet
     rim = round((side - 1) / 2 * (1 - .5 ** .5 / 1.1)) - 1                                         # just outside, on the diagonal
     assert (disc[:, rim, rim] == 1).all()
+    assert label.min() < .3 and label.mean() > .6
+    assert (with_key(picture, 2.5)[:, -words:, 30:] != label).any()
 
 
 @pytest.mark.parametrize("flow, full, message", [(torch.zeros(2, 3, 3), 1., r"flow must be \(B, 2, H, W\); got \(2, 3, 3\)"),

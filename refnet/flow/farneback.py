@@ -354,7 +354,7 @@ def _flow_of_files(args: argparse.Namespace) -> None:
     distance = flow.square().sum(1).sqrt()
     largest, usual = float(distance.max()), float(distance.flatten().sort().values[int(.99 * (distance.numel() - 1))])
     full = (largest or 1.) if args.full is None else args.full
-    write_picture(with_key(flow_colours(flow, full)[0]), args.out)
+    write_picture(with_key(flow_colours(flow, full)[0], full), args.out)
     if args.flo:
         write_flow(flow[0], args.flo)
     print(f"displacement: mean {distance.mean():.3f} px, largest {largest:.3f} px; the key's rim is {full:.3f} px")

@@ -8,7 +8,9 @@ Reading: their code spreads the circle over 54 steps of 55 colours and leaves a 
 """
 import math
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 CORNERS = ((1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1))     # red, yellow, green, cyan, blue, magenta
@@ -49,19 +51,25 @@ def flow_colours(flow: Tensor, full: float) -> Tensor:
     return torch.where(far <= 1, 1 - far * (1 - hue), .75 * hue) * known
 
 
-def with_key(colours: Tensor, share: float = .25) -> Tensor:
-    """Put the wheel beside a picture of flow: its rim is `full`, its centre no displacement.
+def with_key(colours: Tensor, full: float) -> Tensor:
+    """Put the wheel beside a picture of flow, and under it how far its rim is; its centre is no displacement.
 
     colours   (3, H, W)      from `flow_colours`
-    →         (3, H, W + w)  the wheel below in a white column, as wide as `share` of the height
+    full      in pixels, as there
+    →         (3, h, W + w)  the wheel below in a white column, a quarter of the height wide, or what its words need
     """
-    H = colours.shape[-2]
-    side = max(15, round(share * H))
+    H, W = colours.shape[1:]
+    size = max(10, H // 28)
+    font, words = ImageFont.load_default(size), f"{full:.3g} px"
+    side = max(round(.25 * H), math.ceil(font.getlength(words)) + 8)
+    label = Image.new("L", (side, round(1.6 * size)), 255)
+    ImageDraw.Draw(label).text((side / 2, .7 * size), words, 0, font, anchor="mm")
     axis = torch.linspace(-1.1, 1.1, side, device=colours.device, dtype=colours.dtype)
     dx, dy = axis.expand(side, side), axis[:, None].expand(side, side)
-    disc = flow_colours(torch.stack([dx, dy])[None], 1.)[0].masked_fill(dx * dx + dy * dy > 1, 1)
-    column = torch.ones(3, max(H, side), side, device=colours.device, dtype=colours.dtype)
-    column[:, -side:] = disc
-    if H < side:
-        colours = torch.cat([colours, torch.ones_like(column[:, H:, :1]).expand(-1, -1, colours.shape[-1])], 1)
-    return torch.cat([colours, column], -1)
+    disc = flow_colours(torch.stack([dx, dy])[None], 1.)[0].masked_fill(dx * dx + dy * dy > 1, 1)   # (3, side, side)
+    below = torch.from_numpy(np.array(label)).to(colours) / 255                                     # (1.6 size, side)
+    key = torch.cat([disc, below.expand(3, -1, -1)], 1)
+    sheet = colours.new_ones(3, max(H, key.shape[1]), W + side)
+    sheet[:, :H, :W] = colours
+    sheet[:, -key.shape[1]:, W:] = key
+    return sheet

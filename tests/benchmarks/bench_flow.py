@@ -9,8 +9,6 @@ Both run once a round, in turn, so that a noisy machine is noisy for both; media
 """
 import argparse
 import json
-import statistics
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from refnet.data.drawn_plan import plan
 from refnet.flow.eulerian import magnify
 from refnet.flow.farneback import farneback
 from refnet.flow.pyramid import grey
+from tests.benchmarks.operators import rounds
 from tests.test_farneback import MOTIONS, pair
 
 try:
@@ -38,7 +37,9 @@ CASES = [("usual", "shifted", (80, 96), USUAL, 0), ("large motion", "far", (80, 
          ("even gaussian window", "turned", (80, 96), (.5, 1, 12, 2, 7, 1.5, True), 0), ("no levels", "shifted", (91, 77), (.5, 0, 15, 3, 5, 1.2, False), 0),
          ("one level", "turned", (91, 77), (.5, 1, 15, 3, 5, 1.2, False), 0), ("pyramid of 0.6", "far", (101, 119), (.6, 4, 15, 3, 5, 1.1, False), 0),
          ("from a guess", "far", (80, 96), USUAL, .8), ("from a guess, no levels", "far", (80, 96), (.5, 0, 13, 4, 5, 1.1, False), .9),
-         ("wide gaussian", "bent", (128, 128), (.5, 3, 33, 5, 7, 1.5, True), 0), ("sigma 0", "shifted", (80, 96), (.5, 2, 13, 3, 4, 0., False), 0)]
+         ("wide gaussian", "bent", (128, 128), (.5, 3, 33, 5, 7, 1.5, True), 0), ("sigma 0", "shifted", (80, 96), (.5, 2, 13, 3, 4, 0., False), 0),
+         ("three levels", "bent", (256, 260), USUAL, 0), ("pyramid of 0.8", "turned", (128, 120), (.8, 5, 15, 1, 5, 1.1, False), 0),
+         ("from a bent guess", "bent", (97, 101), (.5, 1, 15, 1, 5, 1.2, False), .5)]
 
 
 def opencv(first: torch.Tensor, second: torch.Tensor, settings: tuple, start: torch.Tensor | None = None) -> torch.Tensor:
@@ -66,20 +67,6 @@ def store() -> None:
     path = Path(__file__).parent.parent / "opencv_flow.json"
     path.write_text(f'{{"made": {json.dumps(made)},\n"cases": [\n{rows}\n]}}\n', encoding="utf-8")
     print(path)
-
-
-def rounds(contenders: dict, runs: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each, all of them once a round."""
-    times = {name: [] for name in contenders}
-    for n in range(runs + 2):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if n >= 2:                                                   # two rounds to warm up
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(t) for name, t in times.items()}
 
 
 def flow_times(name: str, size: tuple[int, int], settings: tuple, batch: int, threads: int, runs: int, device: torch.device) -> None:
