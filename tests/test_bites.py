@@ -92,9 +92,9 @@ BITES = {
     "labelled frame last":   Bite("data/affwild2.py", "T // 2", "T", "test_readers", "test_affwild2_offsets_are_the_two_readings"),
     # motion: the parabola and the step
     "edge trusted twice":    Bite("flow/expansion.py", "(i ** 2 - a) / (b - a * a)", "(i ** 2 - a) / (b + a * a)", "test_farneback", "test_the_fit_by_hand"),
-    "x for y":               Bite("flow/expansion.py", "i, j, ii, jj, ij], 1)", "j, i, ii, jj, ij], 1)",
+    "x for y":               Bite("flow/expansion.py", "(((1, 0), (0, 1), (2, 0)", "(((0, 1), (1, 0), (2, 0)",
                                   "test_farneback", "test_a_parabola_is_found"),
-    "certainty forgotten":   Bite("flow/expansion.py", "    if certainty:\n", "    if not certainty:\n", "test_farneback", "test_the_least_squares_twin",
+    "its x and y swapped":   Bite("flow/expansion.py", "sigma)\n    r = slope", "sigma)[:, [0, 2, 1, 3, 4, 5]]\n    r = slope", "test_farneback", "test_the_least_squares_twin",
                                   {"n": 2, "sigma": .9, "certainty": True}),
     "the second A alone":    Bite("flow/farneback.py", ".add_(1).mul_(.5)", ".add_(1).mul_(1.)",
                                   "test_farneback", "test_equations_average_the_two_pictures"),

@@ -31,24 +31,36 @@ def polynomial_expansion(image: Tensor, n: int = 5, sigma: float = 1.1, certaint
     sigma   of the Gaussian in pixels; 0 stands for 0.3 n
     →       (B, 6, H, W)   r₁ to r₆
 
-    With Σ g = 1 the six functions are almost orthogonal under these weights: only 1, i² and j² meet. So three filters per
-    axis, each the dual of 1, i or i², give all six coefficients.
-
     No gradient passes. Raises ValueError for another shape or dtype.
 
     Reading: §2 gives what lies beyond the edge certainty 0; OpenCV repeats the edge there, and trusts it. The default is
     OpenCV's; certainty=True is the paper's.
     """
-    if image.dim() != 3 or not image.is_floating_point():
-        raise ValueError(f"image must be (B, H, W), float32 or float64; got {tuple(image.shape)} {image.dtype}")
     if certainty:
         return _certain_expansion(image, n, sigma)
+    r = slope_and_curvature(image, n, sigma)                                                     # (B, 5, H, W)
     a, down, across = _duals(tuple(image.shape[-2:]), n, sigma, image.device, image.dtype)
-    v = torch.stack([f.down(image) for f in down])                                               # (3, B, H, W)   for 1, j, j²
-    mean, j, jj = across[0].across(v)                                                            # (B, H, W) each
-    i, ij = across[1].across(v[:2])
-    ii = across[2].across(v[0])
-    return torch.stack([mean - a * (ii + jj), i, j, ii, jj, ij], 1)
+    mean = across[0].across(down[0].down(image))                                                 # (B, H, W)
+    return torch.cat([(mean - a * (r[:, 2] + r[:, 3]))[:, None], r], 1)
+
+
+@torch.no_grad()
+def slope_and_curvature(image: Tensor, n: int = 5, sigma: float = 1.1, certainty: bool = False) -> Tensor:
+    """r₂ to r₆ of `polynomial_expansion`, all that a motion asks for: (B, H, W) → (B, 5, H, W)
+
+    With Σ g = 1 the six functions are almost orthogonal under these weights: only 1, i² and j² meet. So three filters per
+    axis, each the dual of 1, i or i², give all coefficients.
+    """
+    _check(image)
+    if certainty:
+        return _certain_expansion(image, n, sigma)[:, 1:]
+    _, down, across = _duals(tuple(image.shape[-2:]), n, sigma, image.device, image.dtype)
+    v, r = image.new_empty(3, *image.shape), image.new_empty(5, *image.shape)
+    for p in range(3):
+        down[p].down(image, out=v[p])                                                            # 1, j, j²
+    for k, (p, q) in enumerate(((1, 0), (0, 1), (2, 0), (0, 2), (1, 1))):                        # i, j, i², j², ij
+        across[p].across(v[q], out=r[k])
+    return r.transpose(0, 1)
 
 
 @lru_cache(maxsize=16)
@@ -73,8 +85,14 @@ def _certain_duals(size: tuple[int, int], n: int, sigma: float, device, dtype) -
 
 def _certain_expansion(image: Tensor, n: int, sigma: float) -> Tensor:
     """`polynomial_expansion` where only pixels of the picture count."""
+    _check(image)
     inverse, place, down, across = _certain_duals(tuple(image.shape[-2:]), n, sigma, image.device, image.dtype)
     v, vj, vjj = (f.down(image) for f in down)                                                   # (B, H, W) each
     sums = [across[0].across(v), across[1].across(v), across[0].across(vj), across[2].across(v), across[0].across(vjj),
             across[1].across(vj)]
     return torch.einsum("hwij,bjhw->bihw", inverse[place], torch.stack(sums, 1))
+
+
+def _check(image: Tensor) -> None:
+    if image.dim() != 3 or not image.is_floating_point():
+        raise ValueError(f"image must be (B, H, W), float32 or float64; got {tuple(image.shape)} {image.dtype}")
