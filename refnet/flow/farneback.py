@@ -179,10 +179,10 @@ def _descend(first: list[Tensor], second: list[Tensor], start: Tensor | None, ho
         ticks = (torch.arange(n, device=r1.device, dtype=r1.dtype) for n in (w, h))
         x, r2 = torch.stack(torch.meshgrid(*ticks, indexing="xy")), _padded(r2)                  # (2, h, w), (B, 5, P, Q)
         rows, columns = (_window(n, how.winsize, how.gaussian_window, *key) for n in (h, w))
-        m, w = r1.new_empty(2, *r1.shape)
+        m, spare = r1.new_empty(2, *r1.shape)
         for _ in range(how.iterations):
             normal_equations(r1, r2, flow, x, how.rounded, out=m)
-            flow = solve(rows.down(columns.across(m, out=w), out=m), how.guard / 255 ** 4)       # the mean over the window
+            flow = solve(rows.down(columns.across(m, out=spare), out=m), how.guard / 255 ** 4)       # the mean over the window
     return flow
 
 
