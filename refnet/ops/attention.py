@@ -31,6 +31,7 @@ def masked_softmax(e: Tensor, A: Tensor) -> Tensor:
 
         arpgnet (3)   β_ij = exp(e_ij) / Σ_{k∈N_i} exp(e_ik)
         arpgnet (9)   β_ij = exp(e_ij) / Σ_{k∈N_i} exp(e_ik), on the fusion graph
+        engat (2)     α_ij = exp(e_ij) / Σ_{k∈N_i} exp(e_ik)
 
     e    (*, K, N, N)   scores
     A    (N, N) or (*, N, N)   nonzero where j ∈ N_i; every row needs at least one neighbour

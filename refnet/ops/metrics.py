@@ -26,13 +26,17 @@ def confusion(target: Tensor, predicted: Tensor, C: int) -> Tensor:
 def accuracy(counts: Tensor) -> Tensor:
     """The share of samples that were called by their own name.
 
-    counts  (C, C)   →   ()   nan for no samples at all
+        engat (10)   Acc = P / N × 100 %
+
+    counts  (C, C)   →   ()   in [0, 1]; nan for no samples at all
     """
     return counts.diagonal().sum() / counts.sum()
 
 
 def f1_per_class(counts: Tensor) -> Tensor:
-    """F1 of every class: 2 TP / (2 TP + FP + FN).
+    """F1 of every class.
+
+        engat (8)   F1_c = 2 TP_c / (2 TP_c + FP_c + FN_c)
 
     counts  (C, C)   →   (C,)   0 for a class that was neither there nor called
     """
@@ -49,6 +53,18 @@ def f1_macro(counts: Tensor) -> Tensor:
     """
     there = counts.sum(0) + counts.sum(1) > 0                                           # (C,)
     return f1_per_class(counts)[there].mean()
+
+
+def uf1(counts: Tensor) -> Tensor:
+    """The unweighted F1 score: the mean of the classes' F1 over all C classes, also those that are nowhere.
+
+        engat (9)   UF1 = Σ_c F1_c / C
+
+    counts  (C, C)   →   ()
+
+    Reading: (9) prints F1_c / C without the sum; the text takes "the average across all classes".
+    """
+    return f1_per_class(counts).mean()
 
 
 def recall_per_class(counts: Tensor) -> Tensor:

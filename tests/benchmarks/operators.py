@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from refnet.data.drawn_faces import draw
 from refnet.data.drawn_plan import plan
 from refnet.graphs.face_grid import face_grid
+from refnet.graphs.landmarks import face_contours, frame_graph
 from refnet.ops.attention import GraphAttention, edge_attention
+from refnet.ops.edge_attention import EdgeNodeAttention, edge_node_attention
 from refnet.ops.scatter import scatter_sum
 
 try:
@@ -87,6 +89,26 @@ def attention(h: int, h_out: int, device: torch.device, runs: int, B: int = 64, 
     print(f"  {'floor':12} {floor * 1e3:9.2f} ms")
 
 
+def edges_and_nodes(device: torch.device, runs: int, B: int = 16, T: int = 100, D: int = 32) -> None:
+    """B graphs of three frames of landmarks, forward and backward."""
+    torch.manual_seed(0)
+    A = frame_graph(face_contours()).to(device)
+    N, layer = len(A), EdgeNodeAttention(T, D).to(device)
+    h, f = torch.randn(B, N, T, device=device, requires_grad=True), torch.rand(B, N, N, 2, device=device)
+    one = A.nonzero().T                                                                   # (2, M)
+    big = (one[:, None] + N * torch.arange(B, device=device)[:, None]).flatten(1)         # (2, B·M)
+    listed = f[:, one[0], one[1]].flatten(0, 1)                                           # (B·M, 2)
+    contenders = {"dense": lambda: layer(h, A, f).sum().backward(),
+                  "edge list": lambda: edge_node_attention(h.flatten(0, 1), big, listed, layer).sum().backward()}
+    if GATConv is not None:
+        gat = GATConv(T, D, heads=1, edge_dim=2, add_self_loops=False).to(device)
+        contenders["PyG GATConv"] = lambda: gat(h.flatten(0, 1), big.flip(0), listed).relu().sum().backward()
+    t = rounds(contenders, runs, device)
+    print(f"attention to nodes and edges, B {B}, N {N}, {len(one[0])} edges each, {T} to {D}, forward and backward")
+    for name, seconds in t.items():
+        print(f"  {name:12} {seconds * 1e3:9.2f} ms   {seconds / t['dense']:7.2f} x dense")
+
+
 def scatter(device: torch.device, runs: int, E: int = 20000, N: int = 1000, D: int = 64) -> None:
     """Sums of E edges of width D into N nodes, forward and backward."""
     value = torch.randn(E, D, device=device, requires_grad=True)
@@ -124,5 +146,6 @@ if __name__ == "__main__":
           f"medians of {args.runs} rounds")
     attention(256, 512, where, args.runs)
     attention(512, 512, where, args.runs)
+    edges_and_nodes(where, args.runs)
     scatter(where, args.runs)
     drawing(where, args.runs)

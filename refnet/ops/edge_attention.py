@@ -1,0 +1,90 @@
+"""Graph attention that reads the edges: who is connected to whom, and how.
+
+Convention: A[i, j] = 1 means node i listens to node j. f[i, j] are the features of that edge.
+"""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from refnet.ops.attention import masked_softmax
+from refnet.ops.scatter import scatter_softmax, scatter_sum
+
+
+def edge_logits(Wh: Tensor, f: Tensor | None, W_e: Tensor, a: Tensor) -> Tensor:
+    """How much node j matters to node i over their edge, before LeakyReLU and normalising.
+
+        engat (1)   e_ij = a(W h_i, W h_j, W f_ij) = aᵀ [W h_i ‖ W h_j ‖ W f_ij]
+
+    Wh    (*, N, D)      projected nodes
+    f     (*, N, N, E)   edge features; None leaves the third part out
+    W_e   (D, E)         the map of the edges
+    a     (3D,)
+    →     (*, N, N)
+
+    aᵀ[u ‖ v ‖ W_e f] = a₁·u + a₂·v + (W_eᵀ a₃)·f, so no edge is ever projected to D numbers.
+
+    Reading: (1) prints one W for nodes and edges, whose features differ in number (2 or 100, and 2): two maps.
+    """
+    a_1, a_2, a_3 = a.chunk(3)                                                          # (D,) each
+    e = (Wh @ a_1)[..., :, None] + (Wh @ a_2)[..., None, :]                             # (*, N, N)
+    return e if f is None else e + f @ (W_e.mT @ a_3)
+
+
+class EdgeNodeAttention(nn.Module):
+    """One layer of attention to nodes and edges, one head.
+
+        engat (4)   h'_i = σ(Σ_{j∈N_i} α_ij W h_j)
+
+    h    (*, N, T)                 node features
+    A    (N, N) or (*, N, N)       adjacency, rows receive, self-loops as they are
+    f    (*, N, N, E)              edge features, read where A is not 0; None for attention to the nodes alone
+    →    (*, N, D)
+
+    Reading: the edges shape the weights and are not in the sum, as (4) prints it. σ is the ReLU that §3.3 names.
+    Reading: the bias behind the sum is ours, as in the cited graph attention [26].
+    """
+
+    def __init__(self, T: int, D: int, E: int = 2, slope: float = 0.2):
+        super().__init__()
+        self.W = nn.Parameter(torch.empty(D, T))
+        self.W_e = nn.Parameter(torch.empty(D, E))
+        self.a = nn.Parameter(torch.empty(3 * D))
+        self.bias = nn.Parameter(torch.zeros(D))
+        self.slope = slope
+        nn.init.xavier_uniform_(self.W)
+        nn.init.xavier_uniform_(self.W_e)
+        nn.init.xavier_uniform_(self.a[None])
+
+    def attention(self, h: Tensor, A: Tensor, f: Tensor | None) -> Tensor:
+        """The weights, for the layer and for looking at them: (*, N, N)
+
+            engat (3)   α_ij = exp(LeakyReLU(aᵀ[Wh_i ‖ Wh_j ‖ Wf_ij])) / Σ_{k∈N_i} exp(LeakyReLU(aᵀ[Wh_i ‖ Wh_k ‖ Wf_ik]))
+
+        Reading: the text applies LeakyReLU "after calculating the normalized attention coefficients"; (3) has it before, as
+        does [26], and so does this.
+        """
+        e = F.leaky_relu(edge_logits(h @ self.W.mT, f, self.W_e, self.a), self.slope)   # (*, N, N)   Eq. 1
+        return masked_softmax(e[..., None, :, :], A)[..., 0, :, :]                      #             Eq. 2
+
+    def mix(self, h: Tensor, A: Tensor, f: Tensor | None) -> Tensor:
+        """(4) before its σ, for scores that may be negative: (*, N, D)"""
+        return self.attention(h, A, f) @ (h @ self.W.mT) + self.bias
+
+    def forward(self, h: Tensor, A: Tensor, f: Tensor | None) -> Tensor:
+        return F.relu(self.mix(h, A, f))                                                # (*, N, D)   Eq. 4
+
+
+def edge_node_attention(h: Tensor, edges: Tensor, f: Tensor | None, layer: EdgeNodeAttention) -> Tensor:
+    """The same layer over an edge list.
+
+    h      (N, T)    node features
+    edges  (2, M)    row 0 the receiver i, row 1 the sender j, self-loops included
+    f      (M, E)    a row an edge, or None
+    →      (N, D)    equal to layer(h, A, f) where A and f hold the same edges
+    """
+    i, j = edges
+    Wh, (a_1, a_2, a_3) = h @ layer.W.mT, layer.a.chunk(3)                              # (N, D), (D,) each
+    e = (Wh @ a_1)[i] + (Wh @ a_2)[j]                                                   # (M,)        Eq. 1
+    e = e if f is None else e + f @ (layer.W_e.mT @ a_3)
+    alpha = scatter_softmax(F.leaky_relu(e, layer.slope), i, len(h))                    # (M,)        Eq. 3
+    return F.relu(scatter_sum(alpha[:, None] * Wh[j], i, len(h)) + layer.bias)          # (N, D)      Eq. 4

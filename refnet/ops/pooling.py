@@ -1,0 +1,76 @@
+"""Graph pooling: keep the nodes that a score calls important, and sum a graph up in one vector."""
+import math
+
+import torch
+from torch import Tensor, nn
+
+from refnet.ops.edge_attention import EdgeNodeAttention
+
+
+def top_k(score: Tensor, ratio: float) -> Tensor:
+    """The highest scores' nodes: ⌈ratio · N⌉ of them, in the nodes' own order; of equal scores the lower index stays.
+
+        engat (§3.2)   idx = top-rank(score, ⌈k N⌉)
+
+    score   (B, N)
+    ratio   k in (0, 1]
+    →       (B, ⌈k N⌉)   node numbers, ascending
+
+    Raises ValueError for a ratio outside (0, 1].
+    """
+    if not 0 < ratio <= 1:
+        raise ValueError(f"ratio is {ratio}; it must be above 0, and 1 at most")
+    keep = math.ceil(ratio * score.shape[-1] - 1e-9)                       # 0.7 · 10 is a little over 7 in binary
+    best = score.sort(dim=-1, descending=True, stable=True).indices[..., :keep]                         # (B, k)
+    return best.sort(-1).values
+
+
+def pool(h: Tensor, A: Tensor, f: Tensor | None, score: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """Keep the top nodes, and the edges among them.
+
+        engat (§3.2)   h' = h[idx] · tanh(score[idx]),   A' = A[idx, idx],   f' = f[idx, idx]
+
+    h       (B, N, D)
+    A       (N, N) or (B, N, N)
+    f       (B, N, N, E) or None
+    score   (B, N)
+    →       h' (B, n, D), A' (B, n, n), f' (B, n, n, E) or None, and the kept nodes (B, n)
+
+    The gate lets a gradient reach the score; scores are compared before it, as tanh makes large ones equal.
+
+    Reading: §3.2 names SAGPool [32] and not the gate; tanh, as there, is ours.
+    """
+    kept = top_k(score, ratio)                                                                          # (B, n)
+    b = torch.arange(len(h), device=h.device)[:, None]                                                  # (B, 1)
+    rows, columns = kept[:, :, None], kept[:, None, :]                                                  # (B, n, 1), (B, 1, n)
+    gated = h[b, kept] * torch.tanh(score[b, kept])[..., None]                                          # (B, n, D)
+    among = A[rows, columns] if A.dim() == 2 else A[b[..., None], rows, columns]                        # (B, n, n)
+    return gated, among, None if f is None else f[b[..., None], rows, columns], kept
+
+
+class SAGPool(nn.Module):
+    """Self-attention graph pooling: the score is one channel of graph attention.
+
+    h (B, N, D), A (N, N) or (B, N, N), f (B, N, N, E) or None → as `pool`
+
+    Reading: §3.2 takes the scores "from the graph attention layer" and says no more. A layer of its own, one channel wide,
+    that reads the edges too, and without σ, which would tie all scores below 0, is ours.
+    """
+
+    def __init__(self, D: int, ratio: float, E: int = 2):
+        super().__init__()
+        self.score, self.ratio = EdgeNodeAttention(D, 1, E), ratio
+
+    def forward(self, h: Tensor, A: Tensor, f: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        return pool(h, A, f, self.score.mix(h, A, f)[..., 0], self.ratio)
+
+
+def readout(h: Tensor) -> Tensor:
+    """Sum a graph up: the mean over its nodes beside the largest.
+
+        engat (§3.2)   r = mean_i h_i ‖ max_i h_i
+
+    h   (*, N, D)
+    →   (*, 2D)
+    """
+    return torch.cat([h.mean(-2), h.amax(-2)], -1)
