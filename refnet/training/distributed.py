@@ -5,6 +5,7 @@
 Each process takes its part of the global batch. What the networks return is gathered, gradient included, before the
 loss, so that every process computes the loss of the whole batch, and losses need no distributed code of their own.
 """
+import gc
 from typing import Any, NamedTuple
 
 import torch
@@ -50,8 +51,13 @@ def start(name: str = "auto") -> Place:
 
 
 def finish() -> None:
-    """Leave the others, where there are any."""
+    """Leave the others, where there are any.
+
+    A network that was spread holds the group's threads, in circles of references; a thread that outlives the group may wake
+    while Python shuts down, and take the process with it. So the circles are opened first.
+    """
     if dist.is_available() and dist.is_initialized():
+        gc.collect()
         dist.destroy_process_group()
 
 
