@@ -224,8 +224,12 @@ class Clip:
         """
         if self.frames or self.path.suffix.lower() in VIDEOS or len(self) < 2:
             return None
+        lasts = []                                                 # milliseconds
         with _opened(self.path) as image:
-            lasts = [float(image.info.get("duration", 0)) for t in range(len(self)) if image.seek(t) is None and image.load()]
+            for t in range(len(self)):
+                image.seek(t)
+                image.load()                                       # WebP tells it no sooner
+                lasts.append(float(image.info.get("duration", 0)))
         if max(lasts) > min(lasts):
             raise PictureError(f"{self.path}: its frames last {min(lasts):g} to {max(lasts):g} ms; give their rate, or frames that "
                                f"last equally long")

@@ -168,6 +168,7 @@ BITES = {
     "no gate":               Bite("ops/pooling.py", "torch.tanh(score[b, kept])[..., None]", "torch.ones_like(score[b, kept])[..., None]", "test_engat", "test_pool_by_hand"),
     "compared after tanh":   Bite("ops/pooling.py", "kept = top_k(score, ratio)", "kept = top_k(torch.tanh(score), ratio)", "test_engat", "test_pool_by_hand"),
     "score through ReLU":    Bite("ops/pooling.py", "self.score.mix(h, A, f)", "self.score(h, A, f)", "test_engat", "test_sagpool_scores_may_be_negative"),
+    "score deaf to edges":   Bite("ops/pooling.py", "self.score.mix(h, A, f)[..., 0]", "self.score.mix(h, A, None)[..., 0]", "test_engat", "test_sagpool_reads_the_edges"),
     "sum for mean":          Bite("ops/pooling.py", "h.mean(-2)", "h.sum(-2)", "test_engat", "test_readout_by_hand"),
     "only classes there":    Bite("ops/metrics.py", "return f1_per_class(counts).mean()", "return f1_macro(counts)", "test_engat", "test_eq9_a_class_that_is_nowhere_counts"),
     # the operators below

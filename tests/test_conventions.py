@@ -54,17 +54,17 @@ def test_pictures_and_landmarks():
     assert (points[..., 0, 0] < points[..., 16, 0]).all()          # the jaw runs from the left of the picture to the right
 
 
-def test_flow_points_to_where_things_go():
+def test_flow_points_to_where_things_go(device):
     """(dx, dy), x to the right, y down: a head moved by 3 pixels right and 2 up has flow (3, −2), measured, true, in the landmarks,
     and as the shift between the pictures."""
     faces = plan(1, 2, 0, 1, strength=0, pose=0, occlusion=0, noise=0, light=.5)
     faces.eyes[:] = 0
     pixel = 2 * HALF / 96
     faces.pose[0, 1, 0], faces.pose[0, 1, 1] = faces.pose[0, 0, 0] + 3 * pixel, faces.pose[0, 0, 1] - 2 * pixel
-    video, points = draw(faces, 96)
+    video, points = draw(faces, 96, device)
     a, b = grey(video[:, 0]), grey(video[:, 1])
-    true, valid = true_flow(faces, 96, 0, 1)
-    way = torch.tensor([3.0, -2.0])
+    true, valid = true_flow(faces, 96, 0, 1, device)
+    way = torch.tensor([3.0, -2.0], device=device)
     close(true.movedim(1, -1)[valid], way.expand(int(valid.sum()), 2), atol=.01, rtol=0)
     close((points[0, 1] - points[0, 0]).mean(0), way, atol=.01, rtol=0)
     close(farneback(a, b)[0].movedim(0, -1)[valid[0]].median(0).values, way, atol=.1, rtol=0)

@@ -266,6 +266,26 @@ def test_sagpool_scores_may_be_negative(device):
     close(h2[0, :, 0], tensor([math.tanh(-1), 2 * math.tanh(-2)], device=device))
 
 
+def test_sagpool_reads_the_edges(device):
+    """engat (§3.2): nodes 0, 1, 2 have h = 0, node 3 has 5; each hears itself, and 1 and 2 hear 3, over edges of 0 and of 1.
+
+    W_e a₃ = ln 3: the edge of 1 triples the weight. Node 1 scores (0 + 5)/2, node 2 (0 + 3·5)/4: with the edges heard node 2 stays
+    beside 3, and without them the two are equal, and the lower index does.
+    """
+    layer = SAGPool(1, .5, E=1)
+    for p in layer.parameters():
+        torch.nn.init.zeros_(p)
+    layer.score.W.data.fill_(1), layer.score.W_e.data.fill_(math.log(3)), layer.score.a.data[2].fill_(1)
+    layer.to(device)
+    A = torch.eye(4, device=device)
+    A[1, 3] = A[2, 3] = 1
+    f = torch.zeros(1, 4, 4, 1, device=device)
+    f[0, 2, 3] = 1
+    h = tensor([[[0.], [0.], [0.], [5.]]], device=device)
+    close(layer.score.mix(h, A, f)[0, :, 0], tensor([0., 2.5, 3.75, 5.], device=device))
+    assert layer(h, A, f)[3].tolist() == [[2, 3]] and layer(h, A, None)[3].tolist() == [[1, 3]]
+
+
 def test_a_gradient_reaches_the_score(device):
     layer = SAGPool(4, .5).to(device)
     h = torch.randn(2, 6, 4, device=device)

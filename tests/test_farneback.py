@@ -466,6 +466,22 @@ def test_the_command_s_usage(args, message, tmp_path, monkeypatch, capsys):
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+                                   torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")])
+def test_no_memory_left(error, tmp_path, monkeypatch, capsys):
+    """One line and status 1, in the words of Python, of torch on a CPU and on a GPU; any other error shows where it comes from."""
+    def stop(*args, **settings):
+        raise error
+    monkeypatch.chdir(tmp_path)
+    write_picture(pair(shifted)[0][0], "a.png")
+    monkeypatch.setattr("refnet.flow.farneback.farneback", stop)
+    assert main(["a.png", "a.png", "o.png"]) == 1
+    assert capsys.readouterr().err == "no memory left; make the pictures smaller, or the clip shorter\n"
+    error = RuntimeError("something else")
+    with pytest.raises(RuntimeError, match="something else"):
+        main(["a.png", "a.png", "o.png"])
+
+
 def test_interrupted(tmp_path, monkeypatch):
     """Ctrl-C ends it with status 130 and no half a file."""
     def stop(*args, **settings):

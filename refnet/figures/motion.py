@@ -2,6 +2,7 @@
 
     python -m refnet.figures.motion OUT.png
 """
+import math
 import sys
 from collections.abc import Sequence
 
@@ -12,12 +13,12 @@ from torch import Tensor
 from refnet.data.drawn_faces import draw
 from refnet.data.drawn_micro import plan_micro
 from refnet.data.drawn_motion import true_flow
-from refnet.figures.canvas import GREY, HEAT, INK, Canvas
+from refnet.figures.canvas import GREY, INK, Canvas, heat
 from refnet.flow.eulerian import magnify
 from refnet.flow.farneback import farneback
 from refnet.flow.pyramid import grey
 from refnet.flow.strain import strain_magnitude
-from refnet.flow.wheel import flow_colours
+from refnet.flow.wheel import disc, flow_colours
 from refnet.pictures import write_picture
 
 SIZE, ALPHA, CLIP = 256, 8.0, 10                  # pixels a side; the magnification; which clip of the plan
@@ -31,8 +32,8 @@ def measured(device="cpu") -> dict[str, Tensor]:
     micro = plan_micro(CLIP + 1, seed=2, subjects=4, drift=0, noise=.004, peak=(1.7, 1.9))[CLIP:]
     onset, apex = int(micro.onset), int(micro.apex)
     video, _ = draw(micro.clip(0), SIZE, device)                                                 # (1, T, 3, H, W)
-    band = 0, .45 * micro.fps                                                                    # all that changed since onset
-    large = magnify(video[:, onset:apex + 1], micro.fps, ALPHA, band=band)[0, -1]
+    since_onset = 0, math.inf                                                                    # all that changed
+    large = magnify(video[:, onset:apex + 1], micro.fps, ALPHA, band=since_onset)[0, -1]
     found = farneback(grey(video[:, onset]), grey(video[:, apex]), winsize=33, gaussian_window=True)
     true, valid = true_flow(micro.faces, SIZE, onset, apex, device)
     return {"onset": video[0, onset], "apex": video[0, apex], "magnified": large, "true": true[0], "valid": valid[0],
@@ -47,10 +48,8 @@ def figure(m: dict[str, Tensor]) -> Image.Image:
     flow = flow_colours(torch.stack([known, m["found"]]), full)                                  # (2, 3, H, W)
     flow[0] = torch.where(m["valid"], flow[0], .35 + .4 * grey(m["onset"]))                      # grey where nothing is known
     stretch = float(m["strain"].flatten().quantile(.995))
-    share = (m["strain"] / stretch).clamp(0, 1) * (len(HEAT) - 1)                                # (H, W)
-    heat = torch.tensor(HEAT, dtype=share.dtype, device=share.device) / 255
-    low = share.long().clamp(max=len(HEAT) - 2)
-    strain = torch.lerp(heat[low], heat[low + 1], (share - low)[..., None]).movedim(-1, 0)       # (3, H, W)
+    shades = torch.tensor([heat(k / 255) for k in range(256)], device=flow.device) / 255         # (256, 3)
+    strain = shades[(255 * m["strain"] / stretch).round().clamp(max=255).long()].movedim(-1, 0)  # (3, H, W)
     panels = [("onset", "a face at rest", m["onset"]), ("apex", f"farthest pixel: {full:.2f} px", m["apex"]),
               ("apex, magnified", f"Eulerian, alpha {ALPHA:g}", m["magnified"]),
               ("true flow", "grey: not known", flow[0]), ("Farneback's flow", "same colours", flow[1]),
@@ -61,11 +60,8 @@ def figure(m: dict[str, Tensor]) -> Image.Image:
         canvas.text(left, upper + 9, title, 12, INK, bold=True)
         canvas.text(left, upper + 24, note, 9.5, GREY)
         canvas.picture((255 * picture.clamp(0, 1)).round().byte().cpu(), left, upper + 34, side, side)
-    axis = torch.linspace(-1.04, 1.04, 200)
-    dx, dy = axis.expand(200, 200), axis[:, None].expand(200, 200)
-    disc = flow_colours(torch.stack([dx, dy])[None], 1.)[0].masked_fill(dx * dx + dy * dy > 1, 1)
     left, upper = 3 * (side + gap) + gap, gap + side + top + 34
-    canvas.picture((255 * disc).round().byte(), left, upper + 16, 80, 80)
+    canvas.picture((255 * disc(200, flow)).round().byte().cpu(), left, upper + 16, 80, 80)
     canvas.text(left + 40, upper + 4, "where to", 9.5, GREY, "mm")
     canvas.text(left + 40, upper + 106, f"rim: {full:.2f} px", 9.5, GREY, "mm")
     return canvas.image()

@@ -1,6 +1,7 @@
 """What the commands of this floor have in common: the device, what they refuse, and the status they end with."""
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -39,8 +40,10 @@ def status_of(work, *args) -> int:
     except ValueError as e:
         print(e, file=sys.stderr)
         return 2
-    except (MemoryError, torch.OutOfMemoryError) as e:
-        print(f"no memory left ({e}); make the pictures smaller", file=sys.stderr)
+    except (MemoryError, RuntimeError) as e:
+        if isinstance(e, RuntimeError) and not re.search("out of memory|allocate memory", str(e)):   # CUDA's words, the CPU's
+            raise
+        print("no memory left; make the pictures smaller, or the clip shorter", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -51,6 +51,17 @@ def flow_colours(flow: Tensor, full: float) -> Tensor:
     return torch.where(far <= 1, 1 - far * (1 - hue), .75 * hue) * known
 
 
+def disc(side: int, like: Tensor) -> Tensor:
+    """The wheel itself, on white: no displacement in its centre, all of it at its rim.
+
+    like   a tensor on the device and of the dtype wanted
+    →      (3, side, side)
+    """
+    axis = torch.linspace(-1.1, 1.1, side, device=like.device, dtype=like.dtype)
+    dx, dy = axis.expand(side, side), axis[:, None].expand(side, side)
+    return flow_colours(torch.stack([dx, dy])[None], 1.)[0].masked_fill(dx * dx + dy * dy > 1, 1)
+
+
 def with_key(colours: Tensor, full: float) -> Tensor:
     """Put the wheel beside a picture of flow, and under it how far its rim is; its centre is no displacement.
 
@@ -64,11 +75,8 @@ def with_key(colours: Tensor, full: float) -> Tensor:
     side = max(round(.25 * H), math.ceil(font.getlength(words)) + 8)
     label = Image.new("L", (side, round(1.6 * size)), 255)
     ImageDraw.Draw(label).text((side / 2, .7 * size), words, 0, font, anchor="mm")
-    axis = torch.linspace(-1.1, 1.1, side, device=colours.device, dtype=colours.dtype)
-    dx, dy = axis.expand(side, side), axis[:, None].expand(side, side)
-    disc = flow_colours(torch.stack([dx, dy])[None], 1.)[0].masked_fill(dx * dx + dy * dy > 1, 1)   # (3, side, side)
     below = torch.from_numpy(np.array(label)).to(colours) / 255                                     # (1.6 size, side)
-    key = torch.cat([disc, below.expand(3, -1, -1)], 1)
+    key = torch.cat([disc(side, colours), below.expand(3, -1, -1)], 1)                              # (3, 1.6 size + side, side)
     sheet = colours.new_ones(3, max(H, key.shape[1]), W + side)
     sheet[:, :H, :W] = colours
     sheet[:, -key.shape[1]:, W:] = key

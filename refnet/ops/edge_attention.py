@@ -42,6 +42,8 @@ class EdgeNodeAttention(nn.Module):
 
     Reading: the edges shape the weights and are not in the sum, as (4) prints it. σ is the ReLU that §3.3 names.
     Reading: the bias behind the sum is ours, as in the cited graph attention [26].
+
+    slope is §3.1's; how the weights start is not said: Glorot's way, ours.
     """
 
     def __init__(self, T: int, D: int, E: int = 2, slope: float = 0.2):
