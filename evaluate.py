@@ -10,37 +10,20 @@ A checkpoint alone rebuilds the model. Exit status: 0 good, 1 it failed, 2 usage
 """
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from refnet import config, models
-from refnet.data.landmarks import crop_aligned, read_landmarks
-from refnet.data.samples import DataError, Sample, fingerprint
+from refnet.data.landmarks import read_landmarks
+from refnet.data.samples import DataError, fingerprint
 from refnet.ops import metrics
 from refnet.pictures import Clip, PictureError, write_picture
 from refnet.training import checkpoint, distributed, experiment, plan, runs
 from refnet.training.checkpoint import CheckpointError
 from refnet.training.job import Options
 from refnet.training.predictions import predict
-
-
-@dataclass
-class Aligned:
-    """A clip whose faces are cropped by their landmarks as they are read."""
-    clip: Clip
-    points: Tensor                                              # (n, 68, 2), a face a frame
-
-    def __len__(self) -> int:
-        return len(self.clip)
-
-    def read(self, indices: list[int], size: int | None = None) -> Tensor:
-        for t in indices:
-            if not self.points[t].isfinite().all():
-                raise DataError(f"{self.clip.path}: no face was found in {self.clip.name(t)}; leave the frame out")
-        return torch.stack([crop_aligned(self.clip.read([t])[0], self.points[t], size) for t in indices])   # (n, 3, S, S)
 
 
 def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device: torch.device) -> None:
@@ -101,23 +84,24 @@ def evaluate_own(file: Path, args: argparse.Namespace, device: torch.device) -> 
         points, n = read_landmarks(args.landmarks), sum(map(len, clips))
         if len(points) != n:
             raise DataError(f"{args.landmarks}: {len(points)} rows, but {n} frames were given; a row a frame is needed, in order")
-        clips = [Aligned(clip, part) for clip, part in zip(clips, points.split([len(c) for c in clips]))]
+        parts = points.split([len(c) for c in clips])
     else:
-        print("no --landmarks: the centre square of each picture is used; a face cropped as in training is read better")
+        parts = [None] * len(clips)
     if saved["dataset"] == "drawn":
         print("this model was trained on drawn faces: what it says of a photograph is a demonstration, not a measurement")
-    samples = [Sample(path, clip, {}) for path, clip in zip(args.paths, clips)]
+    samples = [paper.own(path, clip, part) for path, clip, part in zip(args.paths, clips, parts)]
+    if not args.landmarks:
+        print("no --landmarks: the centre square of each picture is used; a face cropped as in training is read better")
     shown = [paper.prepare(sample, cfg, None) for sample in samples]                      # decoded before anything is written
     rows = predict(paper, model, samples, cfg, distributed.Place(device), "-", Options())
     folder = Path(args.output_dir or file.parent / "pictures")
     draw = models.load(saved["paper"], "figures")
     wide = max(map(len, args.paths))
     print(f"\n{'':{wide}}  predicted" + "".join(f"{name[:9]:>11}" for name in cfg.classes))
-    for k, (path, inputs) in enumerate(zip(args.paths, shown)):
+    for k, (path, sample, inputs) in enumerate(zip(args.paths, samples, shown)):
         p = torch.stack([rows[f"p_{name}"][k] for name in cfg.classes])                   # (C,)
         print(f"{path:{wide}}  {cfg.classes[rows['predicted'][k]]:9}" + "".join(f"{v:11.3f}" for v in p.tolist()))
-        pictures = {"prediction": draw.figure_8([(inputs[0], list(cfg.classes), p, None)], Path(path).name)}
-        for name, picture in (pictures | draw.of_clip(model, inputs[0].to(device))).items():
+        for name, picture in draw.of_own(model, sample, tuple(x.to(device) for x in inputs), p).items():
             write_picture(picture, folder / f"{k + 1:03d}-{Path(path).stem}-{name}.png")
     print(f"\npictures in {folder}")
 

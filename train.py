@@ -19,7 +19,7 @@ from refnet import config, models
 from refnet.backbones.weights import WeightsError
 from refnet.data.samples import DataError
 from refnet.pictures import PictureError
-from refnet.training import checkpoint, distributed, experiment, plan, runs
+from refnet.training import checkpoint, distributed, experiment, plan, runs, together
 from refnet.training.job import Interrupted, RunError, Stop
 
 
@@ -42,13 +42,16 @@ def parser_for(paper, key: str) -> argparse.ArgumentParser:
     p.add_argument("--seed", type=config.number(0), default=0)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     p.add_argument("--workers", type=config.number(0), help="processes that read pictures; 0 for drawn faces, else up to 4")
+    p.add_argument("--together", type=config.number(1), metavar="N",
+                   help="folds that train side by side on a CPU, a core each; 1, or as many as there are cores for small networks")
     p.add_argument("--amp", action="store_true", help="bfloat16 where it is safe")
     p.add_argument("--compile", action="store_true", help="torch.compile the network")
     p.add_argument("--accumulate", type=config.number(1), default=1, metavar="N",
                    help="N batches a step; class-weighted losses and batch normalisation still see one batch at a time")
     p.add_argument("--clip", type=config.number(0, float), default=0.0, metavar="NORM", help="largest gradient norm; 0 is off")
-    p.add_argument("--select", type=config.number(0, float), default=0.1, metavar="SHARE",
-                   help="cut from train to choose the epoch, where the data set has no such part; 0 takes the last epoch")
+    p.add_argument("--select", type=config.number(0, float), metavar="SHARE",
+                   help="cut from train to choose the epoch, where the data set has no such part; 0 takes the last epoch; "
+                        + ", ".join(f"{d.select:g} for {name}" for name, d in paper.DATASETS.items()))
     p.add_argument("--patience", type=config.number(0), default=0, metavar="EPOCHS",
                    help="end after so many epochs without a better one; 0 is off")
     p.add_argument("--steps", type=config.number(0), default=0, metavar="N",
@@ -130,13 +133,19 @@ def carry_out(paper, key: str, args: argparse.Namespace, command: list[str]) -> 
     if args.check or args.count:
         (experiment.check if args.check else experiment.count)(experiment.with_classes(job, found), found, say)
         return 0
+    have = {looked_at(job): found}                               # rows of a table may read the data in another way
+    for other, _ in jobs.values():
+        if looked_at(other) not in have:
+            have[looked_at(other)] = experiment.read(other)
     scores: dict[str, list[dict[str, float]]] = {}
     with Stop() as stop:
         for (row, seed), (job, folder) in jobs.items():
+            found = have[looked_at(job)]
             job = experiment.with_classes(job, found)
             job = job._replace(options=job.options._replace(workers=experiment.workers_for(found, args.workers)))
             try:
-                scores.setdefault(row, []).append(experiment.run(job, found, folder, place, stop, command, saved))
+                at_once = folds_at_once(args.together, job, place)
+                scores.setdefault(row, []).append(experiment.run(job, found, folder, place, stop, command, saved, at_once))
             except Interrupted:
                 say(f"saved; go on with\npython train.py --paper {key} --resume {shlex.quote(str(folder))}")
                 return 130
@@ -148,6 +157,21 @@ def carry_out(paper, key: str, args: argparse.Namespace, command: list[str]) -> 
     say(f"python evaluate.py {shlex.quote(str(folder))}")
     distributed.wait(place)                                     # all leave together
     return 0
+
+
+def folds_at_once(asked: int | None, job, place) -> int:
+    """As asked; else as many as there are cores where a data set's networks are small, and one where they are not."""
+    if asked is not None and asked > 1 and not together.possible(place):
+        raise runs.UsageError(f"--together {asked}: folds train side by side on a CPU only, in one process, and not on this system; "
+                              "leave --together out")
+    if asked is not None:
+        return asked
+    return torch.multiprocessing.cpu_count() if job.paper.DATASETS[job.dataset].small and together.possible(place) else 1
+
+
+def looked_at(job) -> tuple:
+    """The settings that the reading of the job's data depends on."""
+    return tuple(getattr(job.cfg, name) for name in job.paper.DATASETS[job.dataset].looks_at)
 
 
 def fail(status: int, text: str) -> int:

@@ -23,7 +23,13 @@ def ours(value: Any, why: str) -> Any:
 class Row(NamedTuple):
     """One row of a paper's ablation table: what it changes, and what the paper measured."""
     settings: dict[str, Any]
-    printed: dict[str, float] = {}
+    printed: dict[str, Any] = {}   # measure → number; or data set → such a dict, where the table has several
+
+    def scores(self, dataset: str) -> dict[str, float]:
+        """What is printed of this row for a data set; nothing where the table leaves it out."""
+        if any(isinstance(v, dict) for v in self.printed.values()):
+            return self.printed.get(dataset, {})
+        return self.printed
 
 
 class Stage(NamedTuple):

@@ -1,4 +1,5 @@
 """ENGAT, equation by equation: attention that reads edges, the edges' similarities, pooling, scores."""
+import dataclasses
 import math
 
 import pytest
@@ -7,11 +8,12 @@ from torch import tensor
 from torch.testing import assert_close as close
 
 from refnet.graphs.landmarks import (CHAINS, RINGS, EdgeFeatures, face_contours, frame_graph, global_similarity,
-                                     local_similarity)
+                                     local_similarity, squared_distance)
+from refnet.models import engat
 from refnet.ops.attention import masked_softmax
-from refnet.ops.edge_attention import EdgeNodeAttention, edge_logits, edge_node_attention
+from refnet.ops.edge_attention import EdgeNodeAttention, edge_logits, mix_edges
 from refnet.ops.metrics import accuracy, confusion, f1_per_class, uf1
-from refnet.ops.pooling import SAGPool, pool, readout, top_k
+from refnet.ops.pooling import SAGPool, gate, induced, readout, top_k
 
 
 def sigmoid(x):
@@ -114,8 +116,9 @@ def test_eq4_an_edge_list_gives_the_same(device):
     layer, h, A, f = a_graph(device)
     edges = A[0].nonzero().T.flip(1)                                                    # (2, M)
     i, j = edges
-    close(edge_node_attention(h[0], edges, f[0, i, j], layer), layer(h[0], A[0], f[0]), atol=1e-6, rtol=0)
-    close(edge_node_attention(h[0], edges, None, layer), layer(h[0], A[0], None), atol=1e-6, rtol=0)
+    close(mix_edges(h[0], edges, f[0, i, j], layer), layer.mix(h[0], A[0], f[0]), atol=1e-6, rtol=0)
+    close(mix_edges(h[0], edges, None, layer), layer.mix(h[0], A[0], None), atol=1e-6, rtol=0)
+    close(mix_edges(h, edges, f[:, i, j], layer), layer.mix(h, A[0], f), atol=1e-6, rtol=0)      # a batch with one graph
 
 
 def test_eq4_nodes_may_be_renumbered(device):
@@ -159,9 +162,9 @@ def test_eq6_sets_of_a_random_graph(device):
 def test_eq7_by_hand(device):
     """engat (7): two points √(2 ln 2) apart, γ = 1: exp(−ln 2) = ½, sigmoid(½) = 0.622459. γ = ½ makes it exp(−4 ln 2) = 1/16."""
     h = tensor([[0., 0.], [math.sqrt(2 * math.log(2)), 0.]], device=device)
-    close(local_similarity(h, tensor(1., device=device)), tensor([[sigmoid(1), .622459], [.622459, sigmoid(1)]], device=device),
+    close(local_similarity(squared_distance(h), tensor(1., device=device)), tensor([[sigmoid(1), .622459], [.622459, sigmoid(1)]], device=device),
           atol=1e-5, rtol=0)
-    close(local_similarity(h, tensor(.5, device=device))[0, 1], tensor(sigmoid(1 / 16), device=device), atol=1e-5, rtol=0)
+    close(local_similarity(squared_distance(h), tensor(.5, device=device))[0, 1], tensor(sigmoid(1 / 16), device=device), atol=1e-5, rtol=0)
 
 
 def test_eq7_the_loop_twin_and_its_range(device):
@@ -169,9 +172,9 @@ def test_eq7_the_loop_twin_and_its_range(device):
     h = 3 * torch.randn(2, 6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     wanted = torch.stack([tensor([[sigmoid(math.exp(-float((p - q).square().sum()) / (2 * 1.3 ** 2))) for q in x] for p in x],
                                  dtype=torch.float64) for x in h])
-    close(local_similarity(h.to(device), tensor(1.3, device=device)), wanted.to(device), atol=1e-6, rtol=0)
+    close(local_similarity(squared_distance(h.to(device)), tensor(1.3, device=device)), wanted.to(device), atol=1e-6, rtol=0)
     for gamma in (0., 1e3):
-        s = local_similarity(h.to(device), tensor(gamma, device=device))
+        s = local_similarity(squared_distance(h.to(device)), tensor(gamma, device=device))
         assert s.isfinite().all() and s.min() >= .5 and s.max() <= sigmoid(1) + 1e-6
 
 
@@ -181,7 +184,10 @@ def test_eq5_both_similarities_and_a_gamma_that_learns(device):
     f = layer(h, PATH.to(device))
     assert f.shape == (1, 3, 3, 2)
     close(f[0, ..., 0], global_similarity(PATH.to(device)))
-    close(f[..., 1], local_similarity(h, tensor(1., device=device)))
+    close(f[..., 1], local_similarity(squared_distance(h), tensor(1., device=device)))
+    edges = PATH.to(device).nonzero().T                                                 # (2, 7)
+    i, j = edges
+    close(layer.along(h, edges, global_similarity(PATH.to(device))[i, j]), f[:, i, j])
     f[..., 1].sum().backward()
     assert layer.gamma.grad.abs() > 1e-3
     layer.gamma.grad = None
@@ -236,22 +242,24 @@ def test_top_k_counts(device):
 
 
 def test_pool_by_hand(device):
-    """engat (§3.2): two graphs of three nodes keep two each, the first 0 and 2, the second 1 and 2; h is gated by tanh(score).
-
-    Scores of 20 and 30 have one tanh in float32, and are still told apart.
-    """
+    """engat (§3.2): two graphs of three nodes keep two each, the first 0 and 2, the second 1 and 2; h is gated by tanh(score)."""
     score = tensor([[1., -1., 2.], [20., 30., 25.]], device=device)
     h = tensor([[[1.], [10.], [100.]], [[2.], [20.], [200.]]], device=device)
     A = tensor([[1., 2., 3.], [4., 5., 6.], [7., 8., 9.]], device=device)
     f = torch.stack([A, -A], -1).expand(2, 3, 3, 2)
-    h2, A2, f2, kept = pool(h, A, f, score, .6)
+    kept = top_k(score, .6)
     assert kept.tolist() == [[0, 2], [1, 2]]
-    close(h2[..., 0], tensor([[math.tanh(1), 100 * math.tanh(2)], [20., 200.]], device=device))
+    close(gate(h, score, kept)[..., 0], tensor([[math.tanh(1), 100 * math.tanh(2)], [20., 200.]], device=device))
+    A2, f2 = induced(A, f, kept)
     close(A2, tensor([[[1., 3.], [7., 9.]], [[5., 6.], [8., 9.]]], device=device))
     close(f2, torch.stack([A2, -A2], -1))
-    again = pool(h, A.expand(2, 3, 3), None, score, .6)
-    close(again[1], A2)
-    assert again[2] is None
+    close(induced(A.expand(2, 3, 3), None, kept)[0], A2)
+    assert induced(A, None, kept)[1] is None
+
+
+def alone(n, device):
+    """n nodes that hear themselves and no other: (2, n)"""
+    return torch.arange(n, device=device).expand(2, n)
 
 
 def test_sagpool_scores_may_be_negative(device):
@@ -261,9 +269,19 @@ def test_sagpool_scores_may_be_negative(device):
         torch.nn.init.zeros_(p)
     layer.score.W.data.fill_(-1)
     h = tensor([[[1.], [2.], [3.]]])
-    h2, A2, f2, kept = layer.to(device)(h.to(device), torch.eye(3, device=device), torch.zeros(1, 3, 3, 2, device=device))
-    assert kept.tolist() == [[0, 1]] and f2.shape == (1, 2, 2, 2)
+    h2, kept = layer.to(device)(h.to(device), alone(3, device), torch.zeros(1, 3, 2, device=device))
+    assert kept.tolist() == [[0, 1]]
     close(h2[0, :, 0], tensor([math.tanh(-1), 2 * math.tanh(-2)], device=device))
+
+
+def test_sagpool_compares_before_the_gate(device):
+    """engat (§3.2): scores of 20, 30 and 25 have one tanh in float32, and are still told apart: 1 and 2 stay."""
+    layer = SAGPool(1, .6)
+    for p in layer.parameters():
+        torch.nn.init.zeros_(p)
+    layer.score.W.data.fill_(1)
+    _, kept = layer.to(device)(tensor([[[20.], [30.], [25.]]], device=device), alone(3, device), None)
+    assert kept.tolist() == [[1, 2]]
 
 
 def test_sagpool_reads_the_edges(device):
@@ -277,19 +295,17 @@ def test_sagpool_reads_the_edges(device):
         torch.nn.init.zeros_(p)
     layer.score.W.data.fill_(1), layer.score.W_e.data.fill_(math.log(3)), layer.score.a.data[2].fill_(1)
     layer.to(device)
-    A = torch.eye(4, device=device)
-    A[1, 3] = A[2, 3] = 1
-    f = torch.zeros(1, 4, 4, 1, device=device)
-    f[0, 2, 3] = 1
+    edges = tensor([[0, 1, 2, 3, 1, 2], [0, 1, 2, 3, 3, 3]], device=device)
+    f = tensor([[[0.], [0.], [0.], [0.], [0.], [1.]]], device=device)
     h = tensor([[[0.], [0.], [0.], [5.]]], device=device)
-    close(layer.score.mix(h, A, f)[0, :, 0], tensor([0., 2.5, 3.75, 5.], device=device))
-    assert layer(h, A, f)[3].tolist() == [[2, 3]] and layer(h, A, None)[3].tolist() == [[1, 3]]
+    close(mix_edges(h, edges, f, layer.score)[0, :, 0], tensor([0., 2.5, 3.75, 5.], device=device))
+    assert layer(h, edges, f)[1].tolist() == [[2, 3]] and layer(h, edges, None)[1].tolist() == [[1, 3]]
 
 
 def test_a_gradient_reaches_the_score(device):
     layer = SAGPool(4, .5).to(device)
-    h = torch.randn(2, 6, 4, device=device)
-    readout(layer(h, torch.ones(6, 6, device=device), torch.rand(2, 6, 6, 2, device=device))[0]).sum().backward()
+    h, edges = torch.randn(2, 6, 4, device=device), torch.ones(6, 6, device=device).nonzero().T
+    readout(layer(h, edges, torch.rand(2, 36, 2, device=device))[0]).sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in layer.parameters() if p is not layer.score.a) and layer.score.a.grad is not None
 
 
@@ -316,3 +332,23 @@ def test_eq8910_by_hand(device):
 def test_eq9_a_class_that_is_nowhere_counts(device):
     """engat (9): C is the number of classes: with one that is neither there nor called, 1 and 1 and 0 make 2/3."""
     close(uf1(torch.diag(tensor([2, 3, 0], device=device))), tensor(2 / 3, device=device))
+
+
+# ---- the network, as a whole
+
+@pytest.mark.parametrize("kind", [{}, {"attention": False, "edges": False}])
+def test_compiled_exported_and_in_bfloat16(device, kind):
+    """One graph without breaks, the same numbers; in bfloat16 nearly the same, and gradients that are numbers."""
+    torch.manual_seed(0)
+    cfg = dataclasses.replace(engat.Config(), **kind)
+    model = engat.network(cfg, {}, engat.stages(cfg)[0]).to(device)
+    inputs = (torch.randn(2, 1, 153, 2, device=device), torch.rand(2, 1, 153, 100, device=device),
+              torch.rand(2, 1, 153, 2, device=device), torch.ones(2, 1, dtype=torch.bool, device=device))
+    wanted = model(*inputs)
+    close(torch.compile(model, fullgraph=True, backend="aot_eager")(*inputs), wanted)
+    close(torch.export.export(model, inputs).module()(*inputs), wanted)
+    with torch.autocast(device.type, torch.bfloat16):
+        out = model(*inputs)
+        engat.loss(out, {"expression": torch.tensor([0, 1], device=device)}, {}, cfg, engat.stages(cfg)[0])["total"].backward()
+    close(out[1].float(), wanted[1], atol=.02, rtol=0)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)

@@ -1,10 +1,14 @@
 """The operators that no paper numbers: sums over edges, counts and what is read off them."""
+import math
+
 import pytest
 import torch
 from torch.testing import assert_close as close
 
+from refnet.graphs.landmarks import symmetric
 from refnet.ops import metrics
-from refnet.ops.scatter import scatter_max, scatter_mean, scatter_softmax, scatter_sum
+from refnet.ops.graph_conv import GraphConv
+from refnet.ops.scatter import scatter_max, scatter_mean, scatter_softmax, scatter_sum, take
 
 # Node 0 receives −1 and −3, node 1 nothing, node 2 receives 5.
 VALUE, INDEX = [[-1.0, 10.0], [5.0, 2.0], [-3.0, 30.0]], [0, 2, 0]
@@ -71,3 +75,35 @@ def test_macro_f1_leaves_out_a_class_that_is_nowhere():
 def test_confusion_refuses_a_code_out_of_range():
     with pytest.raises(ValueError, match="0 … 2"):
         metrics.confusion(torch.tensor([0, 3]), torch.tensor([0, 1]), 3)
+
+
+def test_scatter_along_another_axis(device):
+    """A batch of graphs with the same edges: the edges are the last axis but one; each graph alone gives the same."""
+    value = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)).to(device)          # B, E, D
+    index = torch.tensor([2, 0, 2], device=device)
+    for reduce in (scatter_sum, scatter_mean, scatter_max, scatter_softmax):
+        close(reduce(value, index, 4, -2), torch.stack([reduce(v, index, 4) for v in value]))
+    close(take(value, index, 1), value[:, [2, 0, 2]])
+    with pytest.raises(ValueError, match=r"3 values, so index must be \(3,\); got \(2,\)"):
+        scatter_sum(value, index[:2], 4, -2)
+
+
+def test_take_sums_its_gradient(device):
+    """Node 2 is taken twice, node 1 never: gradients 2, 0 and 1."""
+    x = torch.zeros(3, 1, device=device, requires_grad=True)
+    take(x, torch.tensor([2, 0, 2], device=device)).sum().backward()
+    close(x.grad, torch.tensor([[1.], [0.], [2.]], device=device))
+
+
+def test_graph_conv_by_hand(device):
+    """engat (§4.5): a path 0 - 1 - 2 with self-loops has degrees 2, 3, 2: Â_01 = 1/√6, Â_00 = ½, Â_11 = ⅓.
+
+    W = (1, 10), b = 1; h = (1, 0), (0, 1), (2, 0) are projected to 1, 10, 2.
+    Node 0: ½ + 10/√6 + 1, node 1: 1/√6 + 10/3 + 2/√6 + 1, node 2: 10/√6 + 1 + 1.
+    """
+    A_hat = symmetric(torch.tensor([[1., 1., 0.], [1., 1., 1.], [0., 1., 1.]], device=device))
+    layer = GraphConv(2, 1).to(device)
+    layer.W.data, layer.bias.data = torch.tensor([[1., 10.]], device=device), torch.ones(1, device=device)
+    h = torch.tensor([[1., 0.], [0., 1.], [2., 0.]], device=device)
+    root = math.sqrt(6)
+    close(layer(h, A_hat), torch.tensor([[1.5 + 10 / root], [3 / root + 10 / 3 + 1], [10 / root + 2]], device=device))

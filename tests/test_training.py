@@ -105,6 +105,14 @@ def prepare(sample, cfg, rng):
     return clip, torch.ones(len(clip), dtype=torch.bool)
 
 
+def augment(samples, cfg):
+    return samples
+
+
+def waiting(samples, cfg):
+    return []
+
+
 def statistics(targets, cfg):
     n = torch.bincount(targets["expression"], minlength=len(cfg.classes))
     return {"weight": (n.sum() / n).to(torch.float64 if cfg.double else torch.float32)}

@@ -7,6 +7,7 @@ Points are (x, y) in pixels, in dlib's order of 68 or its inner 51 (17 to 67); t
 """
 import csv
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from refnet.data.samples import DataError
+from refnet.pictures import Clip
 
 EYES = {68: (slice(36, 42), slice(42, 48)), 51: (slice(19, 25), slice(25, 31))}          # left and right in the picture
 APART, DOWN = 0.32, 0.34      # ours: eye centres 0.32 of the side apart, 0.34 from the top; brows to chin then fit
@@ -159,3 +161,19 @@ def crop_aligned(picture: Tensor, points: Tensor, size: int) -> Tensor:
     grid = (2 * at / torch.tensor([W, H], dtype=torch.float64) - 1).float().to(picture.device)
     out = F.grid_sample(picture[None].float(), grid[None], align_corners=False)              # (1, 3, n, n)
     return F.avg_pool2d(out, fine)[0].round().clamp(0, 255).to(torch.uint8)                  # (3, size, size)
+
+
+@dataclass
+class Aligned:
+    """A clip whose faces are cropped by their landmarks as they are read."""
+    clip: Clip
+    points: Tensor                                              # (n, 68, 2), a face a frame
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def read(self, indices: list[int], size: int | None = None) -> Tensor:
+        for t in indices:
+            if not self.points[t].isfinite().all():
+                raise DataError(f"{self.clip.path}: no face was found in {self.clip.name(t)}; leave the frame out")
+        return torch.stack([crop_aligned(self.clip.read([t])[0], self.points[t], size) for t in indices])   # (n, 3, S, S)

@@ -35,12 +35,19 @@ def as_delivered(samples: list[Sample], select: float = 0.1, seed: int = 0) -> l
 
 
 def leave_one_subject_out(samples: list[Sample], select: float = 0.1, seed: int = 0) -> list[Fold]:
-    """A fold per subject: that one is tested, all the others train."""
-    subjects = sorted({s.subject for s in samples}, key=_natural)
+    """A fold per subject: that one is tested, all the others train.
+
+    Samples of the part `train` come from elsewhere: they train in every fold, and are neither tested nor cut for `select`.
+    """
+    own, always = [s for s in samples if s.part != "train"], [s for s in samples if s.part == "train"]
+    subjects = sorted({s.subject for s in own}, key=_natural)
     if len(subjects) < 2:
         raise DataError(f"leave-one-subject-out needs two subjects or more; found {len(subjects)}: {subjects}")
-    return [_fold(f"{out}", *cut([s for s in samples if s.subject != out], select, seed),
-                  [s for s in samples if s.subject == out]) for out in subjects]
+    folds = []
+    for out in subjects:
+        train, chosen = cut([s for s in own if s.subject != out], select, seed)
+        folds.append(_fold(out, train + always, chosen, [s for s in own if s.subject == out]))
+    return folds
 
 
 def k_folds(samples: list[Sample], select: float = 0.1, seed: int = 0, *, k: int = 3) -> list[Fold]:

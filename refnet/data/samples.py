@@ -59,6 +59,9 @@ class DataSet(NamedTuple):
     read: Callable                 # (root, cfg) → Collection
     protocol: Callable             # (samples, select, seed) → list[Fold], see protocols.py
     settings: dict[str, Any] = {}
+    select: float = 0.1            # the share of train that chooses the epoch, where --select does not say
+    small: bool = False            # its networks keep one core busy at most: on a CPU, folds train side by side
+    looks_at: tuple[str, ...] = ()  # settings that `read` depends on and a table's rows may change
 
 
 def counts(samples: list[Sample], classes: tuple[str, ...]) -> dict[str, int]:

@@ -14,6 +14,7 @@ node j node i takes in. Its rows sum to 1, so what goes *out* of a node is read 
 """
 import math
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -304,6 +305,12 @@ def of_clip(model: ARPGNet, clip: Tensor) -> dict[str, Image.Image]:
     if "face" in beta:
         out["figure7"] = figure_7(beta["face"][0, t - 1].float().cpu(), clip[t - 1].cpu(), P, node)
     return out
+
+
+def of_own(model: ARPGNet, sample: Sample, inputs: tuple[Tensor, ...], p: Tensor) -> dict[str, Image.Image]:
+    """One's own clip, as `prepare` gives it, with the probabilities p (C,) that the model gave it: name → picture."""
+    names = list(model.cfg.classes)
+    return {"prediction": figure_8([(inputs[0].cpu(), names, p, None)], Path(sample.id).name)} | of_clip(model, inputs[0])
 
 
 def of_report(paper: ModuleType, model: ARPGNet, samples: list[Sample], rows: dict, device: torch.device) -> dict[str, Image.Image]:

@@ -222,12 +222,19 @@ def register(video: Tensor, landmarks: Tensor | None = None, model: str = "simil
     stiff to follow an expression. The stable points, the bridge of the nose and the corners of the eyes, are ours too.
     Raises ValueError for one frame, wrong shapes, another model, or values that are not finite.
     """
+    matrices = onto_onset(video, landmarks, model, onset, stable, weight)            # (B, T, 2, 3)
+    pairs = zip(video.flatten(0, 1).split(TOGETHER), matrices.flatten(0, 1).split(TOGETHER))
+    return torch.cat([warp(*pair) for pair in pairs]).unflatten(0, video.shape[:2]), matrices
+
+
+def onto_onset(video: Tensor, landmarks: Tensor | None, model: str, onset: int = 0, stable: tuple[int, ...] = STABLE,
+               weight: Tensor | None = None) -> Tensor:
+    """The maps that `register` moves the frames by, for a caller who has more to do with them in one reading: (B, T, 2, 3)"""
     if video.dim() != 5 or video.shape[2] != 3 or video.shape[1] < 2:
         raise ValueError(f"video is {tuple(video.shape)}; expected (B, T, 3, H, W) with T = 2 frames or more")
     B, T = video.shape[:2]
     if not 0 <= onset < T:
         raise ValueError(f"onset is {onset}; expected a frame of the clip, 0 to {T - 1}")
-    frames = video.flatten(0, 1)                                                     # (B·T, 3, H, W)
     finite(video=video)
     if landmarks is not None:
         if landmarks.shape not in ((B, T, 68, 2), (B, T, 51, 2)):
@@ -252,9 +259,7 @@ def register(video: Tensor, landmarks: Tensor | None = None, model: str = "simil
         levels = max(1, min(3, (min(here.shape[2:]) // SMALLEST).bit_length()))      # small pictures have fewer
         matrix = torch.cat([inverse(lucas_kanade(a, b, model, levels, weight=w)) for a, b, w in zip(*parts)])    # (B·T, 2, 3)
     moves = (torch.arange(T, device=video.device) != onset)[:, None, None]           # (T, 1, 1)
-    matrices = torch.where(moves, matrix.unflatten(0, (B, T)), identity(matrix, 1))  # (B, T, 2, 3)
-    pairs = zip(frames.split(TOGETHER), matrices.flatten(0, 1).split(TOGETHER))
-    return torch.cat([warp(*pair) for pair in pairs]).unflatten(0, (B, T)), matrices
+    return torch.where(moves, matrix.unflatten(0, (B, T)), identity(matrix, 1))      # (B, T, 2, 3)
 
 
 def align_eyes(image: Tensor, landmarks: Tensor, size: int, apart: float, down: float,

@@ -9,6 +9,8 @@ Landmarks are dlib's inner 51: its 68 without the jaw, so number k here is 17 + 
 import torch
 from torch import Tensor, nn
 
+from refnet.ops.scatter import take
+
 LANDMARKS = 51
 CHAINS = (range(0, 5), range(5, 10), range(10, 14), range(14, 19))
 RINGS = (range(19, 25), range(25, 31), range(31, 43), range(43, 51))
@@ -53,6 +55,17 @@ def frame_graph(A: Tensor, frames: int = 3) -> Tensor:
     return torch.kron(same, A) + torch.kron(beside, one)
 
 
+def symmetric(A: Tensor) -> Tensor:
+    """The weights of a graph convolution: every edge over the root of both ends' degrees.
+
+        engat (§4.5)   Â = D^(−1/2) A D^(−1/2)
+
+    A (N, N), self-loops as they are → (N, N)
+    """
+    root = A.sum(-1).clamp(min=1).rsqrt()                                                               # (N,)
+    return root[:, None] * A * root
+
+
 def global_similarity(A: Tensor) -> Tensor:
     """How alike two nodes' neighbourhoods are: Jaccard's index of the two sets, through a sigmoid.
 
@@ -73,24 +86,29 @@ def global_similarity(A: Tensor) -> Tensor:
     return torch.sigmoid(common / union.clamp(min=1))
 
 
-def local_similarity(h: Tensor, gamma: Tensor) -> Tensor:
-    """How alike two nodes' features are: a radial basis function, through a sigmoid.
+def local_similarity(distance: Tensor, gamma: Tensor) -> Tensor:
+    """How alike two nodes' features are: a radial basis function of their distance, through a sigmoid.
 
         engat (7)   LSSS = sigmoid(exp(−‖h_i − h_j‖² / 2γ²))
 
-    h       (*, N, D)
-    gamma   ()          learnable; its square is kept above 1e-6
-    →       (*, N, N)   between 0.5 and 0.7311
-
-    ‖h_i − h_j‖² = |h_i|² + |h_j|² − 2 h_i·h_j, one matrix product, with h counted from its mean.
+    distance   (*,)   ‖h_i − h_j‖², squared, of pairs of nodes
+    gamma      ()     learnable; its square is kept above 1e-6
+    →          (*,)   between 0.5 and 0.7311
 
     Reading: which h_i is not said, and both streams use the same edge features. Coordinates, divided by the picture's side,
     are the default of ENGAT's settings: in pixels a distance of 10 leaves exp(−50), and γ no gradient.
     """
+    return torch.sigmoid(torch.exp(-distance / (2 * (gamma.square() + 1e-6))))
+
+
+def squared_distance(h: Tensor) -> Tensor:
+    """‖h_i − h_j‖² of all pairs: |h_i|² + |h_j|² − 2 h_i·h_j, one matrix product, with h counted from its mean
+
+    h (*, N, D) → (*, N, N)
+    """
     h = h - h.mean(-2, keepdim=True)
     size = h.square().sum(-1)                                                                           # (*, N)
-    distance = (size[..., :, None] + size[..., None, :] - 2 * h @ h.mT).clamp(min=0)                    # (*, N, N)
-    return torch.sigmoid(torch.exp(-distance / (2 * (gamma.square() + 1e-6))))
+    return (size[..., :, None] + size[..., None, :] - 2 * h @ h.mT).clamp(min=0)
 
 
 class EdgeFeatures(nn.Module):
@@ -106,5 +124,11 @@ class EdgeFeatures(nn.Module):
         self.gamma = nn.Parameter(torch.tensor(float(gamma)))
 
     def forward(self, h: Tensor, A: Tensor) -> Tensor:
-        local = local_similarity(h, self.gamma)                                                         # (*, N, N)
+        local = local_similarity(squared_distance(h), self.gamma)                                       # (*, N, N)
         return torch.stack([global_similarity(A).expand_as(local), local], -1)
+
+    def along(self, h: Tensor, edges: Tensor, gsss: Tensor) -> Tensor:
+        """The same along an edge list: edges (2, M), gsss (M,) their global similarity, which h does not change → (*, M, 2)"""
+        across = take(h, edges[0], -2) - take(h, edges[1], -2)                                          # (*, M, D)
+        local = local_similarity(across.square().sum(-1), self.gamma)                                   # (*, M)
+        return torch.stack([gsss.expand_as(local), local], -1)

@@ -2,7 +2,7 @@
 import importlib
 from types import ModuleType
 
-PAPERS = ("arpgnet",)
+PAPERS = ("arpgnet", "engat")
 
 
 def load(key: str, folder: str = "models") -> ModuleType:

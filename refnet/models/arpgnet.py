@@ -20,6 +20,7 @@ from refnet.backbones.iresnet import IResNet, fit_fc, normalise
 from refnet.backbones.weights import load_weights as load_trunk
 from refnet.config import Row, Stage, ours, said
 from refnet.data import affwild2, afew, drawn, folder, rml
+from refnet.data.landmarks import Aligned
 from refnet.data.protocols import as_delivered, leave_one_subject_out
 from refnet.data.samples import DataSet, Sample
 from refnet.data.weight_files import read_state_dict
@@ -29,6 +30,7 @@ from refnet.ops import metrics
 from refnet.ops.attention import GraphAttention
 from refnet.ops.losses import focal
 from refnet.ops.position import sinusoid
+from refnet.pictures import Clip
 
 SEVEN = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
@@ -152,6 +154,16 @@ def stages(cfg: Config) -> tuple[Stage, ...]:
     return *first, Stage("clips", cfg.epochs, carried="every weight")
 
 
+def augment(samples: list[Sample], cfg: Config) -> list[Sample]:
+    """What training sees of its part: the samples as they are."""
+    return samples
+
+
+def waiting(samples: list[Sample], cfg: Config) -> list[Sample]:
+    """Samples whose preparation is kept on disk and not there yet: none is kept."""
+    return []
+
+
 def frame_indices(n: int, T: int, rng: torch.Generator | None) -> list[int]:
     """Which T of a clip's n frames are shown: one from each of T equal stretches.
 
@@ -175,6 +187,11 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
     if rng is not None and cfg.flip and torch.rand((), generator=rng) < 0.5:
         clip = clip.flip(-1)
     return clip, torch.ones(len(clip), dtype=torch.bool)
+
+
+def own(path: str, clip: Clip, points: Tensor | None) -> Sample:
+    """One's own clip: cropped along its landmarks where they are given, (n, 68 or 51, 2), else its centre square."""
+    return Sample(path, clip if points is None else Aligned(clip, points), {})
 
 
 def statistics(targets: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:

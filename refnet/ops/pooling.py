@@ -4,7 +4,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from refnet.ops.edge_attention import EdgeNodeAttention
+from refnet.ops.edge_attention import EdgeNodeAttention, mix_edges
 
 
 def top_k(score: Tensor, ratio: float) -> Tensor:
@@ -25,33 +25,38 @@ def top_k(score: Tensor, ratio: float) -> Tensor:
     return best.sort(-1).values
 
 
-def pool(h: Tensor, A: Tensor, f: Tensor | None, score: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """Keep the top nodes, and the edges among them.
+def gate(h: Tensor, score: Tensor, kept: Tensor) -> Tensor:
+    """The kept nodes, each times its score, which lets a gradient reach the score.
 
-        engat (§3.2)   h' = h[idx] · tanh(score[idx]),   A' = A[idx, idx],   f' = f[idx, idx]
+        engat (§3.2)   h' = h[idx] · tanh(score[idx])
 
-    h       (B, N, D)
-    A       (N, N) or (B, N, N)
-    f       (B, N, N, E) or None
-    score   (B, N)
-    →       h' (B, n, D), A' (B, n, n), f' (B, n, n, E) or None, and the kept nodes (B, n)
+    h (B, N, D), score (B, N), kept (B, n) → (B, n, D)
 
-    The gate lets a gradient reach the score; scores are compared before it, as tanh makes large ones equal.
+    Scores are compared before the gate, as tanh makes large ones equal.
 
     Reading: §3.2 names SAGPool [32] and not the gate; tanh, as there, is ours.
     """
-    kept = top_k(score, ratio)                                                                          # (B, n)
     b = torch.arange(len(h), device=h.device)[:, None]                                                  # (B, 1)
+    return h[b, kept] * torch.tanh(score[b, kept])[..., None]                                           # (B, n, D)
+
+
+def induced(A: Tensor, f: Tensor | None, kept: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The edges among the kept nodes: the new graph.
+
+        engat (§3.2)   A' = A[idx, idx],   f' = f[idx, idx]
+
+    A (N, N) or (B, N, N), f (B, N, N, E) or None, kept (B, n) → A' (B, n, n), f' (B, n, n, E) or None
+    """
     rows, columns = kept[:, :, None], kept[:, None, :]                                                  # (B, n, 1), (B, 1, n)
-    gated = h[b, kept] * torch.tanh(score[b, kept])[..., None]                                          # (B, n, D)
-    among = A[rows, columns] if A.dim() == 2 else A[b[..., None], rows, columns]                        # (B, n, n)
-    return gated, among, None if f is None else f[b[..., None], rows, columns], kept
+    b = torch.arange(len(kept), device=kept.device)[:, None, None]                                      # (B, 1, 1)
+    among = A[rows, columns] if A.dim() == 2 else A[b, rows, columns]                                   # (B, n, n)
+    return among, None if f is None else f[b, rows, columns]                                            # (B, n, n, E)
 
 
 class SAGPool(nn.Module):
     """Self-attention graph pooling: the score is one channel of graph attention.
 
-    h (B, N, D), A (N, N) or (B, N, N), f (B, N, N, E) or None → as `pool`
+    h (B, N, D), edges (2, M), f (B, M, E) or None → h' (B, n, D), and the kept nodes (B, n); `induced` gives their graph
 
     Reading: §3.2 takes the scores "from the graph attention layer" and says no more. A layer of its own, one channel wide,
     that reads the edges too, and without σ, which would tie all scores below 0, is ours.
@@ -61,8 +66,10 @@ class SAGPool(nn.Module):
         super().__init__()
         self.score, self.ratio = EdgeNodeAttention(D, 1, E), ratio
 
-    def forward(self, h: Tensor, A: Tensor, f: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        return pool(h, A, f, self.score.mix(h, A, f)[..., 0], self.ratio)
+    def forward(self, h: Tensor, edges: Tensor, f: Tensor | None) -> tuple[Tensor, Tensor]:
+        score = mix_edges(h, edges, f, self.score)[..., 0]                                              # (B, N)
+        kept = top_k(score, self.ratio)                                                                 # (B, n)
+        return gate(h, score, kept), kept
 
 
 def readout(h: Tensor) -> Tensor:

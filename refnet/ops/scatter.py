@@ -1,14 +1,26 @@
 """Sums over an edge list: what every node receives from its edges.
 
-Convention: edges (2, E), row 0 the receiver i, row 1 the sender j. A value per edge in, a value per receiver out.
-Values may have any feature shape behind the edge axis, (E, *). Sums run in the order of the edges, on CPU and GPU alike,
-so that equal input gives equal bits.
+Convention: edges (2, E), row 0 the receiver i, row 1 the sender j. A value per edge in, a value per receiver out. The edges
+are the axis `dim` of the values, the first where nothing is said; the others are features, or a batch of graphs with the same
+edges. Sums run in a fixed order, on CPU and GPU alike, so that equal input gives equal bits.
 """
 import torch
 from torch import Tensor
 
 
-def scatter_sum(value: Tensor, index: Tensor, N: int) -> Tensor:
+def take(x: Tensor, index: Tensor, dim: int = 0) -> Tensor:
+    """What each edge finds at one of its ends.
+
+    x      (N, *)   nodes, along `dim`
+    index  (E,)     a node's number for each edge
+    →      (E, *)
+    """
+    if x.device.type == "cpu":
+        return x.index_select(dim, index)                                               # its gradient is an index_add
+    return x.movedim(dim, 0)[index].movedim(0, dim)                                     # its gradient is an index_put
+
+
+def scatter_sum(value: Tensor, index: Tensor, N: int, dim: int = 0) -> Tensor:
     """Add up each receiver's edges.
 
     value  (E, *)   one value per edge
@@ -17,49 +29,53 @@ def scatter_sum(value: Tensor, index: Tensor, N: int) -> Tensor:
 
     Raises ValueError where values and receivers differ in number.
     """
-    _fits(value, index)
-    out = value.new_zeros(N, *value.shape[1:])                                          # (N, *)
-    return out.index_put((index,), value, accumulate=True)       # index_put sorts on the GPU: the order is fixed
+    out = _empty(value, index, N, dim)                                                  # (N, *)
+    if value.device.type == "cpu":
+        return out.index_add_(dim, index, value)                                        # one after the other there
+    put = out.movedim(dim, 0).index_put((index,), value.movedim(dim, 0), accumulate=True)      # sorted first on a GPU
+    return put.movedim(0, dim)
 
 
-def scatter_mean(value: Tensor, index: Tensor, N: int) -> Tensor:
+def scatter_mean(value: Tensor, index: Tensor, N: int, dim: int = 0) -> Tensor:
     """Average each receiver's edges.
 
     value  (E, *),  index  (E,)   →   (N, *)   0 where a node receives nothing
     """
     degree = scatter_sum(torch.ones_like(index), index, N).clamp(min=1)                 # (N,)
-    return scatter_sum(value, index, N) / _behind(degree, value)
+    return scatter_sum(value, index, N, dim) / _along(degree, value, dim)
 
 
-def scatter_max(value: Tensor, index: Tensor, N: int) -> Tensor:
+def scatter_max(value: Tensor, index: Tensor, N: int, dim: int = 0) -> Tensor:
     """Take the largest of each receiver's edges, feature by feature.
 
     value  (E, *),  index  (E,)   →   (N, *)   0 where a node receives nothing
     """
-    _fits(value, index)
-    where = _behind(index, value).expand_as(value)                                      # (E, *)
-    out = value.new_zeros(N, *value.shape[1:])                                          # (N, *)
-    return out.scatter_reduce(0, where, value, "amax", include_self=False)
+    where = _along(index, value, dim).expand_as(value)                                  # (E, *)
+    return _empty(value, index, N, dim).scatter_reduce_(dim, where, value, "amax", include_self=False)
 
 
-def scatter_softmax(value: Tensor, index: Tensor, N: int) -> Tensor:
+def scatter_softmax(value: Tensor, index: Tensor, N: int, dim: int = 0) -> Tensor:
     """Turn scores into weights over each receiver's edges.
 
     value  (E, *)   scores,  index  (E,)   →   (E, *)   the weights of a receiver's edges sum to 1
 
     The largest score of each receiver is taken off first, as exp would overflow without.
     """
-    top = scatter_max(value.detach(), index, N)                                         # (N, *)
-    weight = (value - top[index]).exp()                                                 # (E, *)
-    return weight / scatter_sum(weight, index, N)[index]
+    top = scatter_max(value.detach(), index, N, dim)                                    # (N, *)
+    weight = (value - take(top, index, dim)).exp()                                      # (E, *)
+    return weight / take(scatter_sum(weight, index, N, dim), index, dim)
 
 
-def _behind(x: Tensor, value: Tensor) -> Tensor:
-    """(n,) → (n, 1, …, 1), to stand beside (n, *)"""
-    return x.reshape(-1, *[1] * (value.dim() - 1))
+def _along(x: Tensor, value: Tensor, dim: int) -> Tensor:
+    """(n,) → (1, …, n, …, 1), to stand beside (…, n, …)"""
+    return x[(...,) + (None,) * (value.dim() - 1 - dim % value.dim())]
 
 
-def _fits(value: Tensor, index: Tensor) -> None:
-    if index.shape != value.shape[:1]:
-        raise ValueError(f"one receiver per edge: {len(value)} values, so index must be ({len(value)},); "
+def _empty(value: Tensor, index: Tensor, N: int, dim: int) -> Tensor:
+    """Zeros (N, *), where values and receivers fit together."""
+    if index.shape != (value.shape[dim],):
+        raise ValueError(f"one receiver per edge: {value.shape[dim]} values, so index must be ({value.shape[dim]},); "
                          f"got {tuple(index.shape)}")
+    shape = list(value.shape)
+    shape[dim] = N
+    return value.new_zeros(shape)

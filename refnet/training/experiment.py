@@ -15,13 +15,14 @@ from refnet.data.protocols import Fold
 from refnet.data.samples import Collection, DataError, Sample
 from refnet.pictures import PictureError
 from refnet.training import checkpoint, runs
-from refnet.training.batches import Prepared, collate, to_device
+from refnet.training.batches import Prepared, collate, loader, shard, to_device
 from refnet.training.count import report as size_report
-from refnet.training.distributed import Place
+from refnet.training.distributed import Place, wait
 from refnet.training.job import Job, Stop
 from refnet.training.loop import train
 from refnet.training.predictions import stacked
-from refnet.training.progress import clock
+from refnet.training.progress import Progress, clock
+from refnet.training.together import Task, one_core, train_together
 
 
 def read(job: Job) -> Collection:
@@ -44,6 +45,7 @@ def folds_of(job: Job, found: Collection) -> list[Fold]:
     """
     prove(found.samples, job.cfg)
     folds = job.paper.DATASETS[job.dataset].protocol(found.samples, job.options.select, job.options.seed)
+    folds = [fold._replace(train=job.paper.augment(fold.train, job.cfg)) for fold in folds]
     for fold in folds:
         if not fold.report:
             raise DataError(f"fold {fold.id}: no samples of the part `report`; found {len(fold.train)} to train, "
@@ -93,10 +95,11 @@ def describe(job: Job, found: Collection, folds: list[Fold], place: Place) -> st
 
 
 def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, command: list[str],
-        saved: dict[Path, Path] | None = None) -> dict[str, float]:
+        saved: dict[Path, Path] | None = None, at_once: int = 1) -> dict[str, float]:
     """Train every fold, pool what they report, write it down.
 
-    saved   the folds' folders that were begun before, and the checkpoints to go on from
+    saved    the folds' folders that were begun before, and the checkpoints to go on from
+    at_once  folds that train side by side, see together.py
     →       the scores of the report part
     """
     def say(text: str) -> None:
@@ -108,22 +111,32 @@ def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, com
     classes = getattr(job.cfg, "classes", ())
     say(describe(job, found, folds, place))
 
+    ready(job, folds, place, stop)
+
     def opened() -> None:
         if place.rank == 0 and not (folder / "config.json").exists():
             runs.write_config(folder, record(job, found, folds, place, command))
 
-    parts = []
-    for n, fold in enumerate(folds):
-        home = runs.fold_folder(folder, fold.id, len(folds))
+    homes = [runs.fold_folder(folder, fold.id, len(folds)) for fold in folds]
+    to_do, done, end = [], {}, job.paper.stages(job.cfg)[-1]
+    for n, (fold, home) in enumerate(zip(folds, homes)):
         title = "" if len(folds) == 1 else f"fold {fold.id} ({n + 1} of {len(folds)})  "
         last = checkpoint.load(saved[home], job.key, going_on=True) if home in saved else None
-        end = job.paper.stages(job.cfg)[-1]
         if last and (home / "predictions.csv").exists() and (last["stage"], last["epoch"]) == (end.name, end.epochs):
             say(f"{title}is done already")
-            parts.append(runs.read_predictions(home / "predictions.csv", classes))
-            continue
-        parts.append(train(job, fold, home, place, stop, last, title, opened))
-    rows = runs.pooled(parts)
+        else:
+            to_do.append(Task(fold, home, saved.get(home), title))
+    if at_once > 1 and len(to_do) > 1:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened()
+        say(f"{at_once} folds at a time, a core each")
+        train_together(job, to_do, at_once, stop)
+    else:
+        with one_core(job.paper.DATASETS[job.dataset].small and place.device.type == "cpu"):
+            for task in to_do:
+                last = checkpoint.load(task.last, job.key, going_on=True) if task.last else None
+                done[task.home] = train(job, task.fold, task.home, place, stop, last, task.title, opened)
+    rows = runs.pooled([done.get(home) or runs.read_predictions(home / "predictions.csv", classes) for home in homes])
     scores = job.paper.score(runs.averaged(rows, classes), checkpoint.laid_over(job.cfg, job.paper.stages(job.cfg)[-1]))
     if place.rank == 0:
         if len(folds) > 1:
@@ -134,6 +147,26 @@ def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, com
     say(f"report  {spelt(scores)}   ({data_name(job)}, seed {job.options.seed}{row})")
     say(f"{clock(time.monotonic() - began)} on {machine(place)}")
     return scores
+
+
+def ready(job: Job, folds: list[Fold], place: Place, stop: Stop) -> None:
+    """Prepare what the paper keeps on disk and is not there yet: on all cores, or --workers of them, before training begins."""
+    waiting = job.paper.waiting([s for fold in folds for s in (*fold.train, *fold.select, *fold.report)], job.cfg)
+    mine = shard(list(range(len(waiting))), place.rank, place.world)
+    progress = Progress(len(mine), quiet=place.rank > 0)
+    workers = min(job.options.workers or torch.multiprocessing.cpu_count(), len(mine)) if len(mine) > 1 else 0
+    began = time.monotonic()
+    prepared = Prepared(waiting, job.paper.prepare, job.cfg, job.options.seed)
+    for n, item in enumerate(loader(prepared, [[(None, i)] for i in mine], workers, False), 1):
+        to_device(item, torch.device("cpu"))                    # raises what went wrong
+        progress.step()
+        if progress.due():
+            progress.tell(f"preparing samples {n}/{len(mine)}")
+        if stop.asked:
+            raise KeyboardInterrupt
+    if mine:
+        progress.say(f"{len(waiting)} samples prepared in {clock(time.monotonic() - began)}, and kept")
+    wait(place)
 
 
 def check(job: Job, found: Collection, say: Callable[[str], None]) -> None:

@@ -62,8 +62,8 @@ class At:
 class Stop:
     """Ctrl-C and SIGTERM only ask; the loop answers after the step. Asked twice, it ends at once."""
 
-    def __init__(self):
-        self.asked = False
+    def __init__(self, quiet: bool = False):
+        self.asked, self.quiet = False, quiet
 
     def __enter__(self) -> "Stop":
         self.old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -76,4 +76,5 @@ class Stop:
     def _ask(self, number: int, frame) -> None:
         self.asked = True
         signal.signal(number, signal.default_int_handler)
-        print("stopping after this step; once more ends at once", file=sys.stderr, flush=True)
+        if not self.quiet:
+            print("stopping after this step; once more ends at once", file=sys.stderr, flush=True)

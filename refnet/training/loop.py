@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,18 @@ from refnet.training.predictions import full, predict, stacked
 from refnet.training.progress import Progress
 
 LOOK = 50                                                       # batches between looks at the losses: a look waits
+SAVE = 10.0                                                     # seconds of short epochs between checkpoints
 
 
 def train(job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, saved: dict[str, Any] | None = None,
-          title: str = "", opened: Callable[[], None] = lambda: None) -> runs.Rows:
+          title: str = "", opened: Callable[[], None] = lambda: None, progress: Any = None) -> runs.Rows:
     """Train a fold through all stages; best.pt, last.pt, log.csv and the predictions of its report part are written.
 
     folder   where they go; made here, once the networks, the weights and the first sample have proven good
     saved    the last.pt to go on from
     title    what its lines begin with, where there are several folds
     opened   called once the folder is there
+    progress what it tells how far it is; its own where none is given
     →        the predictions, a row a sample of `report`
 
     Raises RunError, Interrupted, DataError, CheckpointError.
@@ -55,9 +58,7 @@ def train(job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, saved: d
     fixed = {"paper": job.key, "dataset": job.dataset, "preset": job.preset, "ablation": job.ablation, "root": job.root,
              "cfg": dataclasses.asdict(job.cfg), "sources": job.sources, "options": options._asdict(),
              "seed": options.seed, "fold": fold.id, "stat": stat, "data": same}
-    steps = [_steps(len(fold.train), checkpoint.laid_over(job.cfg, s), options, place) for s in stages]
-    to_go = [min(s.epochs * n, options.steps or sys.maxsize) for s, n in zip(stages, steps)]
-    progress = Progress(sum(to_go[at.stage:]) - at.step, quiet=place.rank > 0)
+    progress = progress or Progress(steps_to_go(job, fold, place, at.stage) - at.step, quiet=place.rank > 0)
     for number in range(at.stage, len(stages)):
         if number > at.stage:
             at = At(stage=number, cut=at.cut, log=at.log)
@@ -77,6 +78,13 @@ def train(job: Job, fold: Fold, folder: Path, place: Place, stop: Stop, saved: d
     return rows
 
 
+def steps_to_go(job: Job, fold: Fold, place: Place, stage: int = 0) -> int:
+    """Optimizer steps of a fold, from a stage's first one on."""
+    steps = [s.epochs * _steps(len(fold.train), checkpoint.laid_over(job.cfg, s), job.options, place)
+             for s in job.paper.stages(job.cfg)[stage:]]
+    return sum(min(n, job.options.steps or sys.maxsize) for n in steps)
+
+
 class _Stage:
     """One stage of one fold: its network, its optimizer, and the epochs."""
 
@@ -89,6 +97,7 @@ class _Stage:
         self.best = _best(folder, stages, number)
         self.cfg = checkpoint.laid_over(job.cfg, self.stage)
         self.stat = {name: t.to(place.device) for name, t in fixed["stat"].items()}
+        self.kept, self.saved = True, time.monotonic()                            # is the last epoch on disk; when was one
 
     def begin(self, saved: dict[str, Any] | None) -> None:
         """Build network and optimizer; start afresh, from the stage before, or where `saved` stands."""
@@ -138,6 +147,8 @@ class _Stage:
                 break
             whole = self.one_epoch()
             self.close_epoch(whole)
+        if not self.kept:
+            self.keep()
         if at.best is None and self.fold.select:
             self.save_best("--steps ended before an epoch was done" if at.cut else
                            "the last epoch: no score on the select part was a number")
@@ -207,7 +218,11 @@ class _Stage:
         better = first is not None and math.isfinite(scores[first]) and (at.best is None or scores[first] > at.best)
         numbers = "  ".join(f"{name} {row[name]:.4g}" for name in row if name not in ("stage", "epoch", "step"))
         note = "  (cut short by --steps)" if not whole else "  best" if better else ""
-        self.progress.say(f"{self._where()}  {numbers}{note}")
+        line, last = f"{self._where()}  {numbers}{note}", at.epoch + 1 == self.stage.epochs
+        if last or not (whole and self.title):                                    # of many folds, the last epochs alone
+            self.progress.say(line)
+        elif self.progress.due():
+            self.progress.tell(line)
         if whole:
             at.epoch, at.batch, at.seen, at.sums = at.epoch + 1, 0, 0, {}
             at.log.append(row)
@@ -215,12 +230,22 @@ class _Stage:
                 at.best, at.best_epoch = float(scores[first]), at.epoch
         if whole and better:
             self.save_best(f"epoch {at.epoch}, the highest {first} on the select part, {scores[first]:.4f}")
-        elif not select:
+        if not whole and not select:
             self.save_best("the last epoch: there is no select part")
-        if whole:
-            self.save_last()
+        self.kept = not whole
+        if whole and (better or last or time.monotonic() - self.saved > SAVE):
+            self.keep()
+        if self.place.rank == 0 and not whole:
+            runs.write_log(self.folder, at.log + [row])
+
+    def keep(self) -> None:
+        """Put the epochs that are done on disk; where they are short, not each of them."""
+        if not self.fold.select:
+            self.save_best("the last epoch: there is no select part")
+        self.save_last()
         if self.place.rank == 0:
-            runs.write_log(self.folder, at.log + ([] if whole else [row]))
+            runs.write_log(self.folder, self.at.log)
+        self.kept, self.saved = True, time.monotonic()
 
     def predict(self, samples: list[Sample], between: Callable) -> runs.Rows:
         """Predictions for samples, on every process alike; Ctrl-C is answered between batches."""
@@ -248,6 +273,8 @@ class _Stage:
         if often and distributed.agreed(self.stop.asked, self.place):
             if watch:
                 self.look(watch)
+            if not self.kept and self.place.rank == 0:
+                runs.write_log(self.folder, self.at.log)
             self.save_last()
             raise Interrupted()
 

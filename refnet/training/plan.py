@@ -26,9 +26,10 @@ def options_of(args: argparse.Namespace) -> Options:
     for name in ("data", "output_dir"):
         if getattr(args, name) == "":
             raise UsageError(f"--{name.replace('_', '-')} is empty; name a folder, or leave it out")
-    if args.select >= 1:
+    if args.select is not None and args.select >= 1:
         raise UsageError(f"--select is a share below 1; got {args.select}")
-    return Options(**{name: getattr(args, name) for name in Options._fields if name != "workers"})
+    given = {name: getattr(args, name) for name in Options._fields if name != "workers"}
+    return Options(**{name: value for name, value in given.items() if value is not None})
 
 
 def planned(paper: ModuleType, key: str, args: argparse.Namespace, options: Options, moment: int | None = None) -> Runs:
@@ -51,6 +52,8 @@ def planned(paper: ModuleType, key: str, args: argparse.Namespace, options: Opti
     top, several = runs.new_folder(args.output_dir, key, name, moment), len(rows) * args.repeat > 1
     if several and (held := sorted(top.glob("*/config.json"))):
         raise UsageError(f"--output-dir {top} holds runs already, such as {held[0].parent}; name another folder")
+    if args.select is None:
+        options = options._replace(select=paper.DATASETS[dataset].select)
     yours, found = config.given(args, paper.Config), {}
     for row in rows:
         for seed in range(args.seed, args.seed + args.repeat):
@@ -109,12 +112,13 @@ def job_of(paper: ModuleType, saved: dict[str, Any], root: str | None) -> Job:
 
 
 def rows_of(paper: ModuleType, word: str) -> list[str]:
-    """The ablation rows of a table: 4 → table4.1, table4.2, ... Raises UsageError for a table that is not there."""
-    number = word.removeprefix("table")
-    names = [name for name in paper.ABLATIONS if name.startswith(f"table{number}.")]
+    """The ablation rows of a table: 4 → table4.1, table4.2, ...; alpha → alpha.1, ..., where a paper's file has rows of our own.
+
+    Raises UsageError for a table that is not there.
+    """
+    names = [name for name in paper.ABLATIONS if name.split(".")[0].removeprefix("table") == word.removeprefix("table")]
     if not names:
-        rows = [name for name in paper.ABLATIONS if name.startswith("table")]
-        tables = list(dict.fromkeys(name.split(".")[0].removeprefix("table") for name in rows))
+        tables = list(dict.fromkeys(name.split(".")[0].removeprefix("table") for name in paper.ABLATIONS if "." in name))
         raise UsageError(f"no --table {word}{config.nearest(word, tables)}; there are {', '.join(tables) or 'none'}")
     return names
 
@@ -129,17 +133,18 @@ def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> st
     of the printed ones: percent, where those pass 1.
     """
     some = next(iter(jobs.values()))
-    printed = {row: some.paper.ABLATIONS[row].printed if row else {} for row in jobs}
+    printed = {row: some.paper.ABLATIONS[row].scores(some.dataset) if row else {} for row in jobs}
     switches = list(dict.fromkeys(name for row in jobs if row for name in some.paper.ABLATIONS[row].settings))
     seeds, first = next(iter(scores.values())), next(iter(scores.values()))[0]
-    measures = [m for m in first if any(m in p for p in printed.values())] or list(first)[:1]
+    every = {m for row in jobs if row for d in some.paper.DATASETS for m in some.paper.ABLATIONS[row].scores(d)}
+    measures = [m for m in first if m in every] or list(first)[:2]
     percent = {m: any(p.get(m, 0) > 1 for p in printed.values()) for m in measures}
     beside = some.preset == "paper" and some.dataset not in OWN and any(printed.values())
     lines = [["row", *switches, *(f"{m}, ours" for m in measures), *(f"{m}, printed" for m in measures if beside)]]
     for row, job in jobs.items():
         lines.append([row or "full", *(tick(getattr(job.cfg, name)) for name in switches),
                       *(spread([s[m] for s in scores[row]], percent[m]) for m in measures),
-                      *(f"{printed[row][m]:.2f}" if m in printed[row] else "" for m in measures if beside)])
+                      *(f"{printed[row][m]:.{2 if percent[m] else 4}f}" if m in printed[row] else "" for m in measures if beside)])
     wide = [max(map(len, column)) for column in zip(*lines)]
     data = "drawn faces" if some.dataset == "drawn" else some.dataset
     which = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {some.options.seed}"

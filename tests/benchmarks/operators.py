@@ -18,7 +18,7 @@ from refnet.data.drawn_plan import plan
 from refnet.graphs.face_grid import face_grid
 from refnet.graphs.landmarks import face_contours, frame_graph
 from refnet.ops.attention import GraphAttention, edge_attention
-from refnet.ops.edge_attention import EdgeNodeAttention, edge_node_attention
+from refnet.ops.edge_attention import EdgeNodeAttention, mix_edges
 from refnet.ops.scatter import scatter_sum
 
 try:
@@ -97,12 +97,12 @@ def edges_and_nodes(device: torch.device, runs: int, B: int = 16, T: int = 100, 
     h, f = torch.randn(B, N, T, device=device, requires_grad=True), torch.rand(B, N, N, 2, device=device)
     one = A.nonzero().T                                                                   # (2, M)
     big = (one[:, None] + N * torch.arange(B, device=device)[:, None]).flatten(1)         # (2, B·M)
-    listed = f[:, one[0], one[1]].flatten(0, 1)                                           # (B·M, 2)
+    listed = f[:, one[0], one[1]]                                                         # (B, M, 2)
     contenders = {"dense": lambda: layer(h, A, f).sum().backward(),
-                  "edge list": lambda: edge_node_attention(h.flatten(0, 1), big, listed, layer).sum().backward()}
+                  "edge list": lambda: mix_edges(h, one, listed, layer).relu().sum().backward()}
     if GATConv is not None:
         gat = GATConv(T, D, heads=1, edge_dim=2, add_self_loops=False).to(device)
-        contenders["PyG GATConv"] = lambda: gat(h.flatten(0, 1), big.flip(0), listed).relu().sum().backward()
+        contenders["PyG GATConv"] = lambda: gat(h.flatten(0, 1), big.flip(0), listed.flatten(0, 1)).relu().sum().backward()
     t = rounds(contenders, runs, device)
     print(f"attention to nodes and edges, B {B}, N {N}, {len(one[0])} edges each, {T} to {D}, forward and backward")
     for name, seconds in t.items():
