@@ -41,7 +41,7 @@ def parser_for(paper, key: str) -> argparse.ArgumentParser:
     p.add_argument("--output-dir", metavar="DIR", help="put the run exactly here, not in runs/")
     p.add_argument("--seed", type=config.number(0), default=0)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    p.add_argument("--workers", type=config.number(0), help="processes that read pictures; 0 for drawn faces, else up to 4")
+    p.add_argument("--workers", type=config.number(0), help="processes that read pictures; 0 for drawn faces, else up to 4; one a core for what is prepared before training")
     p.add_argument("--together", type=config.number(1), metavar="N",
                    help="folds that train side by side on a CPU, a core each; 1, or as many as there are cores for small networks")
     p.add_argument("--amp", action="store_true", help="bfloat16 where it is safe")
@@ -145,7 +145,8 @@ def carry_out(paper, key: str, args: argparse.Namespace, command: list[str]) -> 
             job = job._replace(options=job.options._replace(workers=experiment.workers_for(found, args.workers)))
             try:
                 at_once = folds_at_once(args.together, job, place)
-                scores.setdefault(row, []).append(experiment.run(job, found, folder, place, stop, command, saved, at_once))
+                scores.setdefault(row, []).append(experiment.run(job, found, folder, place, stop, command, saved, at_once,
+                                                                      args.workers))
             except Interrupted:
                 say(f"saved; go on with\npython train.py --paper {key} --resume {shlex.quote(str(folder))}")
                 return 130

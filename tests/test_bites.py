@@ -143,7 +143,7 @@ BITES = {
     # engat (1) to (4)
     "sender asks":           Bite("ops/edge_attention.py", "(Wh @ a_1)[..., :, None] + (Wh @ a_2)[..., None, :]",
                                   "(Wh @ a_1)[..., None, :] + (Wh @ a_2)[..., :, None]", "test_engat", "test_eq1_two_nodes"),
-    "edges not heard":       Bite("ops/edge_attention.py", "e + f @ (W_e.mT @ a_3)", "e + 0 * f @ (W_e.mT @ a_3)", "test_engat", "test_eq1_two_nodes"),
+    "edges not heard":       Bite("ops/edge_attention.py", "e + f @ (W_e.mT @ a_3[0])", "e + 0 * f @ (W_e.mT @ a_3[0])", "test_engat", "test_eq1_two_nodes"),
     "edges turned round":    Bite("ops/edge_attention.py", "return e if f is None else e + f @", "return e if f is None else e + f.transpose(-2, -3) @",
                                   "test_engat", "test_eq1_two_nodes"),
     "leaky after softmax":   Bite("ops/edge_attention.py", "F.leaky_relu(edge_logits(h @ self.W.mT, f, self.W_e, self.a), self.slope)",

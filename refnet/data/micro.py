@@ -148,6 +148,8 @@ def filmed(folder: Path, every: list[Path], first: int, last: int, root: Path, g
     Raises DataError where there are no landmarks, with the way to get them.
     """
     frames, name = tuple(every[first:last + 1]), folder.name
+    if given and not Path(given).is_dir():
+        raise DataError(f"--landmarks {given}: no such folder; expected one with {folder.parent.name}/{name}.csv or {name}.csv; check it")
     places = [Path(given) / folder.parent.name, Path(given)] if given else []
     for path in [place / f"{name}{suffix}" for place in [*places, folder.parent, folder] for suffix in ROWS] + [
             folder / f"landmarks{suffix}" for suffix in ROWS]:

@@ -123,19 +123,24 @@ def graphs_of(clip: MicroClip, alpha: float, how: Pipeline) -> Graphs:
         video, points = faces(clip, how)                                              # (T, 3, S, S), (T, 51, 2)
         large = magnify(video[None], clip.fps, alpha, how.lambda_c, (how.low, how.high))
         flow = farneback_sequence(grey(large), how.reference, how.pyr_scale, how.levels, how.winsize, how.iterations, how.poly_n,
-                                  how.poly_sigma)                                     # (1, T, 2, S, S)
+                                  how.poly_sigma)[0]                                  # (T, 2, S, S)
+        return _graphs(points, flow, alpha, how)
     except ValueError as error:
         raise DataError(str(error)) from error
+
+
+def _graphs(points: Tensor, flow: Tensor, alpha: float, how: Pipeline) -> Graphs:
+    """From landmarks (T, 51, 2), as filmed, and the magnified clip's flow (T, 2, S, S) to graphs."""
     rest, first = points[:1].expand_as(points), how.reference == "first"              # (T, 51, 2)
     there = {"scaled": lambda: rest + (1 + alpha) * (points - rest), "given": lambda: points,
-             "flow": lambda: carried(flow[0], points[0], first)}[how.follow]()        # (T, 51, 2)
+             "flow": lambda: carried(flow, points[0], first)}[how.follow]()        # (T, 51, 2)
     grid = rest if first else torch.cat([points[:1], there[:-1]])                     # on the picture where each flow lies
-    m = flow_intensity(flow, points=grid[None], size=how.patch, smooth=how.smooth)[0]    # (T,)
+    m = flow_intensity(flow[None], points=grid[None], size=how.patch, smooth=how.smooth)[0]    # (T,)
     keep = high_intensity(m, how.threshold)                                           # (T,)
     frames = triples(keep) if how.graphs == "all" else torch.tensor([three_frames(m, keep)])      # (G, 3)
     if how.whole:
         there, rest = (there + .5).floor(), (rest + .5).floor()
-    patches = landmark_patches(flow_magnitude(flow[0]), grid, how.patch).flatten(2)   # (T, 51, patch²)
+    patches = landmark_patches(flow_magnitude(flow), grid, how.patch).flatten(2)   # (T, 51, patch²)
     return Graphs(rest[0], there[frames], patches[frames], frames, m, keep)
 
 

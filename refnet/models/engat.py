@@ -88,9 +88,17 @@ class Config:
                             ("similarity", ("coordinates", "patches"))):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}; got {getattr(self, name)}")
-        for name in ("alpha", "margin", "low", "lr", "slope"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
+        for name, most in (("alpha", 1e6), ("margin", 10), ("low", 1e6), ("lr", 1e6), ("slope", 1e6), ("poly_sigma", 1e3)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be between 0 and {most:g}; got {getattr(self, name)}")
+        for name, good, wanted in (("smooth", self.smooth >= 1 and self.smooth % 2 == 1, "odd, 1 or more"),
+                                   ("threshold", abs(self.threshold) < math.inf, "a finite number"),
+                                   ("gamma", 0 < abs(self.gamma) < math.inf, "a finite number other than 0"),
+                                   ("pyr_scale", 0 < self.pyr_scale < 1, "between 0 and 1"),
+                                   ("lambda_c", 0 < self.lambda_c < math.inf, "above 0"),
+                                   ("high", self.high > self.low, f"above low, {self.low:g}")):
+            if not good:
+                raise ValueError(f"{name} must be {wanted}; got {getattr(self, name)}")
         if not 0 < self.k <= 1:
             raise ValueError(f"k must be above 0, and 1 at most; got {self.k}")
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
@@ -166,7 +174,7 @@ def augment(samples: list[Sample], cfg: Config) -> list[Sample]:
 
         engat (§4.2)   n_c copies of a clip of class c = the whole number next to (largest class / class c), 5 at most
 
-    The first copy has the factor of testing, the next ones those nearest to it: 4, 5, 3, 2, 1.
+    The first copy has the factor that is nearest to testing's, then the next nearest: 4, 5, 3, 2, 1.
 
     Reading: "different magnitudes of motion amplification factors ranging from 1 to 5" are for "the category of expression
     with the least video data" (§1) and to balance the classes (§4.2); how many of which is ours. Factor m is α = m.
@@ -228,8 +236,9 @@ class Stream(nn.Module):
         self.cfg, D = cfg, cfg.D
         widths = [T] + [D] * (cfg.layers - 1)
         if cfg.attention:
-            self.gats = nn.ModuleList(EdgeNodeAttention(t, D, slope=cfg.slope) for t in widths)
-            self.pool = SAGPool(cfg.layers * D, cfg.k)
+            E = 2 if cfg.edges else 0
+            self.gats = nn.ModuleList(EdgeNodeAttention(t, D, E, cfg.slope) for t in widths)
+            self.pool = SAGPool(cfg.layers * D, cfg.k, E)
         else:
             self.gcns = nn.ModuleList(GraphConv(t, D) for t in widths)
             self.score = GraphConv(cfg.layers * D, 1)

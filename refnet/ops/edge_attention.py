@@ -10,24 +10,24 @@ from refnet.ops.attention import masked_softmax
 from refnet.ops.scatter import scatter_softmax, scatter_sum, take
 
 
-def edge_logits(Wh: Tensor, f: Tensor | None, W_e: Tensor, a: Tensor) -> Tensor:
+def edge_logits(Wh: Tensor, f: Tensor | None, W_e: Tensor | None, a: Tensor) -> Tensor:
     """How much node j matters to node i over their edge, before LeakyReLU and normalising.
 
         engat (1)   e_ij = a(W h_i, W h_j, W f_ij) = aᵀ [W h_i ‖ W h_j ‖ W f_ij]
 
     Wh    (*, N, D)      projected nodes
     f     (*, N, N, E)   edge features; None leaves the third part out
-    W_e   (D, E)         the map of the edges
-    a     (3D,)
+    W_e   (D, E)         the map of the edges, or None
+    a     (3D,)          (2D,) will do without edges
     →     (*, N, N)
 
     aᵀ[u ‖ v ‖ W_e f] = a₁·u + a₂·v + (W_eᵀ a₃)·f, so no edge is ever projected to D numbers.
 
     Reading: (1) prints one W for nodes and edges, whose features differ in number (2 or 100, and 2): two maps.
     """
-    a_1, a_2, a_3 = a.chunk(3)                                                          # (D,) each
+    a_1, a_2, *a_3 = a.split(Wh.shape[-1])                                              # (D,) each
     e = (Wh @ a_1)[..., :, None] + (Wh @ a_2)[..., None, :]                             # (*, N, N)
-    return e if f is None else e + f @ (W_e.mT @ a_3)
+    return e if f is None else e + f @ (W_e.mT @ a_3[0])
 
 
 class EdgeNodeAttention(nn.Module):
@@ -43,18 +43,19 @@ class EdgeNodeAttention(nn.Module):
     Reading: the edges shape the weights and are not in the sum, as (4) prints it. σ is the ReLU that §3.3 names.
     Reading: the bias behind the sum is ours, as in the cited graph attention [26].
 
-    slope is §3.1's; how the weights start is not said: Glorot's way, ours.
+    E is the number of edge features; with 0 there is no W_e, and a has two parts. slope is §3.1's; how the weights start is not said: Glorot's way, ours.
     """
 
     def __init__(self, T: int, D: int, E: int = 2, slope: float = 0.2):
         super().__init__()
         self.W = nn.Parameter(torch.empty(D, T))
-        self.W_e = nn.Parameter(torch.empty(D, E))
-        self.a = nn.Parameter(torch.empty(3 * D))
+        self.W_e = nn.Parameter(torch.empty(D, E)) if E else None
+        self.a = nn.Parameter(torch.empty((3 if E else 2) * D))
         self.bias = nn.Parameter(torch.zeros(D))
         self.slope = slope
         nn.init.xavier_uniform_(self.W)
-        nn.init.xavier_uniform_(self.W_e)
+        if E:
+            nn.init.xavier_uniform_(self.W_e)
         nn.init.xavier_uniform_(self.a[None])
 
     def attention(self, h: Tensor, A: Tensor, f: Tensor | None) -> Tensor:
@@ -84,9 +85,9 @@ def edge_weights(Wh: Tensor, edges: Tensor, f: Tensor | None, layer: EdgeNodeAtt
     f      (*, M, E)   a row an edge, or None
     →      (*, M)      α_ij of each edge
     """
-    (i, j), (a_1, a_2, a_3) = edges, layer.a.chunk(3)                                   # (M,), (D,) each
+    (i, j), (a_1, a_2, *a_3) = edges, layer.a.split(Wh.shape[-1])                       # (M,), (D,) each
     e = take(Wh @ a_1, i, -1) + take(Wh @ a_2, j, -1)                                   # (*, M)         Eq. 1
-    e = e if f is None else e + f @ (layer.W_e.mT @ a_3)
+    e = e if f is None else e + f @ (layer.W_e.mT @ a_3[0])
     return scatter_softmax(F.leaky_relu(e, layer.slope), i, Wh.shape[-2], -1)           #                Eq. 3
 
 

@@ -5,6 +5,7 @@ of workers, nor on where in an epoch a run was stopped and taken up again.
 """
 import random
 import signal
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -65,9 +66,9 @@ class Prepared(Dataset):
             return self.prepare(sample, self.cfg, rng), tensors(sample.target)
         except (DataError, PictureError) as error:              # handed over whole: a worker's own traceback is no help
             return error
-        except Exception as error:
-            error.add_note(f"while preparing sample {sample.id}")
-            raise
+        except Exception as error:                              # handed over too: raised in a worker, it would leave none to end it
+            error.add_note(f"while preparing sample {sample.id}\n{traceback.format_exc()}")
+            return error
 
 
 def collate(items: list) -> Batch | Exception:

@@ -95,11 +95,12 @@ def describe(job: Job, found: Collection, folds: list[Fold], place: Place) -> st
 
 
 def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, command: list[str],
-        saved: dict[Path, Path] | None = None, at_once: int = 1) -> dict[str, float]:
+        saved: dict[Path, Path] | None = None, at_once: int = 1, workers: int | None = None) -> dict[str, float]:
     """Train every fold, pool what they report, write it down.
 
     saved    the folds' folders that were begun before, and the checkpoints to go on from
     at_once  folds that train side by side, see together.py
+    workers  processes that prepare what is kept on disk; one a core where nothing is said
     →       the scores of the report part
     """
     def say(text: str) -> None:
@@ -111,7 +112,9 @@ def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, com
     classes = getattr(job.cfg, "classes", ())
     say(describe(job, found, folds, place))
 
-    ready(job, folds, place, stop)
+    ready(job, folds, place, stop, workers)
+    if job.paper.DATASETS[job.dataset].small:                   # what is trained on lies in memory then
+        job = job._replace(options=job.options._replace(workers=0))
 
     def opened() -> None:
         if place.rank == 0 and not (folder / "config.json").exists():
@@ -149,12 +152,13 @@ def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, com
     return scores
 
 
-def ready(job: Job, folds: list[Fold], place: Place, stop: Stop) -> None:
-    """Prepare what the paper keeps on disk and is not there yet: on all cores, or --workers of them, before training begins."""
+def ready(job: Job, folds: list[Fold], place: Place, stop: Stop, workers: int | None = None) -> None:
+    """Prepare what the paper keeps on disk and is not there yet, before training begins: one process a core, or so many."""
     waiting = job.paper.waiting([s for fold in folds for s in (*fold.train, *fold.select, *fold.report)], job.cfg)
     mine = shard(list(range(len(waiting))), place.rank, place.world)
     progress = Progress(len(mine), quiet=place.rank > 0)
-    workers = min(job.options.workers or torch.multiprocessing.cpu_count(), len(mine)) if len(mine) > 1 else 0
+    workers = torch.multiprocessing.cpu_count() if workers is None else workers
+    workers = min(workers, len(mine)) if len(mine) > 1 else 0
     began = time.monotonic()
     prepared = Prepared(waiting, job.paper.prepare, job.cfg, job.options.seed)
     for n, item in enumerate(loader(prepared, [[(None, i)] for i in mine], workers, False), 1):

@@ -5,8 +5,6 @@ every fold, each saves itself, and the run goes on from there.
 """
 import contextlib
 import multiprocessing
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -81,7 +79,7 @@ def train_together(job: Job, tasks: list[Task], at_once: int, stop: Stop) -> Non
     fork = multiprocessing.get_context("fork")
     counter, failed = fork.Value("l", 0), fork.SimpleQueue()
     progress = Progress(sum(steps_to_go(job, task.fold, Place(torch.device("cpu"))) for task in tasks))
-    ahead, running, ended = list(tasks), {}, False
+    ahead, running, lost, ended = list(tasks), {}, False, False
     try:
         while ahead or running:
             while ahead and len(running) < at_once and not ended:
@@ -97,11 +95,11 @@ def train_together(job: Job, tasks: list[Task], at_once: int, stop: Stop) -> Non
                     last = runs.read_log(task.home)[-1]
                     progress.say(f"{task.title}epoch {last['epoch']}  " + "  ".join(
                         f"{name} {value:.4g}" for name, value in last.items() if name not in ("stage", "epoch", "step")))
-                ended = ended or process.exitcode != 0
-            if stop.asked and not ended:
+                lost = lost or process.exitcode != 0
+            if (stop.asked or lost) and not ended:
                 ended = True
                 for process in running:                         # Ctrl-C has reached them already, a plain kill has not
-                    os.kill(process.pid, signal.SIGTERM)
+                    process.terminate()
             if ended and not running:
                 break
             progress.done = counter.value
@@ -116,7 +114,7 @@ def train_together(job: Job, tasks: list[Task], at_once: int, stop: Stop) -> Non
         raise {"data": DataError, "run": RunError}[kind](text)
     if stop.asked:
         raise Interrupted()
-    if ended:
+    if lost:
         raise RunError("a fold's process ended by itself, often for want of memory; what it had saved is kept, go on with --resume, "
                        "or try a smaller --together")
 
