@@ -33,7 +33,9 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
     for file in files:
         paper, cfg, model, saved = checkpoint.restore(file)
         model.to(device)
-        job = plan.job_of(paper, saved, args.data)
+        if args.landmarks and "landmarks" not in saved["cfg"]:
+            raise runs.UsageError(f"--landmarks goes with pictures of one's own here, as {saved['paper']} has no files of landmarks; name them")
+        job = plan.job_of(paper, saved, args.data, {"landmarks": args.landmarks} if args.landmarks else {})
         if found is None:
             found = experiment.read(job)
             chosen = saved.get("chosen", f"as it stood after step {saved['step']}")
@@ -124,8 +126,6 @@ def carry_out(args: argparse.Namespace) -> None:
         raise runs.UsageError(str(error)) from error
     if args.output_dir is not None and (args.output_dir == "" or Path(args.output_dir).is_file()):
         raise runs.UsageError(f"--output-dir {args.output_dir!r} is not a folder; name one, or leave it out")
-    if args.landmarks and not args.paths:
-        raise runs.UsageError("--landmarks goes with pictures of one's own; name them, or leave it out")
     run = Path(args.run)
     files = checkpoints_of(run)
     if not args.paths:
@@ -146,7 +146,8 @@ def main(argv: list[str]) -> int:
     p.add_argument("run", metavar="RUN", help="a run folder, or a best.pt or last.pt in one")
     p.add_argument("paths", nargs="*", metavar="PICTURE", help="pictures, frame folders, animations, videos of one's own")
     p.add_argument("--data", metavar="DIR", help="where the data set lies now, if it has moved")
-    p.add_argument("--landmarks", metavar="FILE", help="csv, pts or npy: a row a frame, in the order given")
+    p.add_argument("--landmarks", metavar="FILE", help="of one's own pictures: csv, pts or npy, a row a frame, in the order given; of a run's data set, where it has "
+                                                         "files of landmarks: the folder they lie in now")
     p.add_argument("--output-dir", metavar="DIR", help="write here; without it into the run folder")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     p.add_argument("--workers", type=config.number(0), help="processes that read pictures")

@@ -20,7 +20,7 @@ from refnet.backbones.weights import WeightsError
 from refnet.data.samples import DataError
 from refnet.pictures import PictureError
 from refnet.training import checkpoint, distributed, experiment, plan, runs, together
-from refnet.training.job import Interrupted, RunError, Stop
+from refnet.training.job import Interrupted, RunError, Stop, no_memory
 
 
 def parser_for(paper, key: str) -> argparse.ArgumentParser:
@@ -99,6 +99,8 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         return fail(1, f"the run failed: {error.filename or 'a file'}: {error.strerror or error}")
     except (RuntimeError, ValueError) as error:
+        if no_memory(error):
+            return fail(1, f"the run failed: {no_memory(error)}")
         if "DataLoader worker" in str(error):
             return fail(1, "the run failed: a process that reads pictures was killed, often for want of memory; "
                            "try a smaller --workers")
@@ -150,11 +152,11 @@ def carry_out(paper, key: str, args: argparse.Namespace, command: list[str]) -> 
             except Interrupted:
                 say(f"saved; go on with\npython train.py --paper {key} --resume {shlex.quote(str(folder))}")
                 return 130
-    if len(jobs) > 1:
+    if len(jobs) > 1 or args.table:
         text = plan.table({row: job for (row, _), (job, _) in jobs.items()}, scores)
         say(text)
         if place.rank == 0:
-            runs.write_text(folder.parent / "table.txt", text + "\n")
+            runs.write_text((folder.parent if len(jobs) > 1 else folder) / "table.txt", text + "\n")
     say(f"python evaluate.py {shlex.quote(str(folder))}")
     distributed.wait(place)                                     # all leave together
     return 0

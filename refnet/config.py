@@ -24,6 +24,7 @@ class Row(NamedTuple):
     """One row of a paper's ablation table: what it changes, and what the paper measured."""
     settings: dict[str, Any]
     printed: dict[str, Any] = {}   # measure → number; or data set → such a dict, where the table has several
+    note: str = ""                 # what one must know of the printed numbers
 
     def scores(self, dataset: str) -> dict[str, float]:
         """What is printed of this row for a data set; nothing where the table leaves it out."""

@@ -12,6 +12,7 @@ from refnet.graphs.landmarks import (CHAINS, RINGS, EdgeFeatures, face_contours,
 from refnet.models import engat
 from refnet.ops.attention import masked_softmax
 from refnet.ops.edge_attention import EdgeNodeAttention, edge_logits, mix_edges
+from refnet.ops.graph_conv import GraphConv
 from refnet.ops.metrics import accuracy, confusion, f1_per_class, uf1
 from refnet.ops.pooling import SAGPool, gate, induced, readout, top_k
 
@@ -332,6 +333,15 @@ def test_eq8910_by_hand(device):
 def test_eq9_a_class_that_is_nowhere_counts(device):
     """engat (9): C is the number of classes: with one that is neither there nor called, 1 and 1 and 0 make 2/3."""
     close(uf1(torch.diag(tensor([2, 3, 0], device=device))), tensor(2 / 3, device=device))
+
+
+@pytest.mark.parametrize("T, D", [(100, 32), (2, 32), (96, 1)])
+def test_weights_start_in_glorots_way(device, T, D):
+    """Uniform within √(6 / (T + D)): never beyond, and of many numbers one comes near."""
+    torch.manual_seed(0)
+    for layer in (EdgeNodeAttention(T, D).to(device), GraphConv(T, D).to(device)):
+        bound = math.sqrt(6 / (T + D))
+        assert .9 * bound < layer.W.abs().max() <= bound
 
 
 # ---- the network, as a whole

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -194,7 +195,7 @@ def test_both_streams_read_the_same_edges(device):
     x, p, h, real = (t.to(device) for t in inputs())
     out = model(x, p, h, real)
     assert len(heard) == 2 and heard[0] is heard[1] and heard[0].shape == (4, 657, 2)
-    torch.testing.assert_close(heard[0], model.edge_features(h.flatten(0, 1)))
+    torch.testing.assert_close(heard[0], model.similarity.along(h.flatten(0, 1), model.edges_ij, model.gsss))
     engat.loss(out, {"expression": tensor([2, 0], device=device)}, {}, SMALL, STAGE)["total"].backward()
     assert model.similarity.gamma.grad.abs() > 1e-6
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
@@ -461,9 +462,9 @@ def test_rows_build(name):
 # ---- every setting does something
 
 PIPELINE = dict(size=72, register="off", margin=.6, lambda_c=16., low=8., high=20., pyr_scale=.8, levels=0, winsize=9, iterations=1,
-                poly_n=7, poly_sigma=1.6, reference="previous", smooth=1, threshold=1., graphs="all", follow="given", whole=True, patch=6)
+                poly_n=7, poly_sigma=1.6, reference="previous", smooth=1, threshold=1., graphs="all", follow="given", gain=1., whole=True, patch=6)
 TURNED = dict(classes=("a", "b"), alpha=3., factors=(1, 4), mm=False, coordinates="relative", similarity="patches", gamma=.3,
-              attention=False, edges=False, layers=2, D=16, slope=.4, k=.5, lr=1e-2, halve=2, epochs=5, batch_size=3)
+              attention=False, edges=False, layers=2, D=16, slope=.4, k=.5, lr=1e-2, halve=2, epochs=5, batch_size=3, dropout=.5)
 READ = dict(oth=True, landmarks="elsewhere", cache="elsewhere")                         # what is looked for, and written
 
 
@@ -493,11 +494,11 @@ def test_the_pipelines_knob_turns_the_graphs(name, scene):
 
 @pytest.mark.parametrize("follow", ["flow", "given"])
 def test_the_three_ways_of_landmarks_differ(follow, scene):
-    """Only the landmarks, not the patches; 1 + α = 5 times the way since the onset, where it is scaled."""
+    """Only the landmarks, not the patches; 1 + .45 · 4 = 2.8 times the way since the onset, where it is scaled."""
     ways = {f: graphs_of(scene, 4., dataclasses.replace(SMALL, follow=f).pipeline) for f in ("scaled", "given", follow)}
     assert torch.equal(ways[follow].patches, ways["scaled"].patches)
     assert (ways[follow].points - ways["scaled"].points).abs().max() > 1e-2
-    close(ways["scaled"].points - ways["scaled"].rest, 5 * (ways["given"].points - ways["given"].rest), atol=1e-3, rtol=0)
+    close(ways["scaled"].points - ways["scaled"].rest, 2.8 * (ways["given"].points - ways["given"].rest), atol=1e-3, rtol=0)
 
 
 def test_the_magnification_turns_the_graphs(scene):
@@ -823,3 +824,35 @@ def test_a_stop_saves_and_resume_goes_on(number, all_of_them, sets, whole, tmp_p
     assert train.main(["--paper", "engat", "--resume", str(run), "--together", "2", "--device", "cpu"]) == 0
     for name in ("predictions.csv", *(f"fold-sub0{s}/log.csv" for s in (1, 2, 3))):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_landmarks_may_have_moved(sets, tmp_path, monkeypatch, capsys):
+    """What only says where things lie may be new: landmark files and the cache, to evaluate and to go on; nothing else may."""
+    data, marks, run = tmp_path / "data", tmp_path / "marks", tmp_path / "run"
+    shutil.copytree(sets.casme2, data)
+    for file in [*data.rglob("EP*.csv")]:
+        (marks / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.move(file, marks / file.parent.name / file.name)
+    words = ["--data", str(data), "--device", "cpu"]
+    tiny = ["--dataset", "casme2", "--epochs", "2", "--steps", "1", "--size", "64", "--output-dir", str(run)]
+    assert train.main(["--paper", "engat", *words, *tiny, "--landmarks", str(marks), "--cache", str(tmp_path / "one")]) == 0
+    marks.rename(tmp_path / "moved")
+    assert evaluate.main([str(run), *words]) == 3 and "no such folder" in capsys.readouterr().err
+    assert evaluate.main([str(run), *words, "--landmarks", str(tmp_path / "moved")]) == 0
+    again = ["--paper", "engat", "--resume", str(run), *words, "--landmarks", str(tmp_path / "moved"), "--cache", str(tmp_path / "two")]
+    assert train.main([*again, "--k", ".5"]) == 2
+    assert train.main(again) == 0 and [*(tmp_path / "two").glob("*.npz")]
+
+
+def test_steps_that_end_with_an_epoch_can_go_on(sets, tmp_path, capsys):
+    """--steps that ends just where an epoch does leaves a last.pt in every fold, however short the epochs are."""
+    run = tmp_path / "run"
+    words = ["--paper", "engat", "--data", str(sets.casme2), "--device", "cpu", "--together", "1"]
+    tiny = ["--dataset", "casme2", "--epochs", "3", "--batch-size", "64", "--steps", "1", "--size", "64", "--cache", str(tmp_path / "kept")]
+    assert train.main([*words, *tiny, "--output-dir", str(run)]) == 0
+    assert len([*run.glob("fold-*/last.pt")]) == len([*run.glob("fold-*")]) >= 2
+    assert train.main([*words, "--resume", str(run)]) == 0
+    assert [len((fold / "log.csv").read_text().splitlines()) for fold in run.glob("fold-*")] == [1 + 3] * len([*run.glob("fold-*")])
+    capsys.readouterr()
+    assert train.main([*words, *tiny, "--weights", "x.pth", "--output-dir", str(tmp_path / "other")]) == 4
+    assert "ENGAT starts from nothing" in capsys.readouterr().err

@@ -6,6 +6,7 @@
 A clip's graphs lie in one .npz, named by a checksum of the clip's files and of all settings that they depend on. It is written
 under another name first, so that whatever stops a run leaves whole files or none; one that cannot be read is made again.
 """
+import contextlib
 import hashlib
 import os
 import zipfile
@@ -52,6 +53,7 @@ class Pipeline(NamedTuple):
     threshold: float
     graphs: str
     follow: str
+    gain: float
     whole: bool
     patch: int
 
@@ -83,10 +85,14 @@ def faces(clip: MicroClip, how: Pipeline) -> tuple[Tensor, Tensor]:
     points = clip.source.points()                                                     # (T, 51, 2)
     if points.shape != (T, 51, 2) or not points.isfinite().all():
         raise DataError(f"landmarks are {tuple(points.shape)}; expected finite numbers, {(T, 51, 2)}")
+    H, W = video.shape[2:]
+    inside = ((points[0] >= -.5) & (points[0] < points.new_tensor([W, H]) - .5)).all(1)                # (51,)
+    if inside.sum() < 26:
+        raise DataError(f"{51 - int(inside.sum())} of 51 landmarks of the onset lie outside the picture, {W} × {H}; expected those of "
+                        "its face; were they found on other pictures, larger or cropped in another way?")
     video = video.float().div_(255)
     onto = onto_onset(video[None], points[None] if how.register == "landmarks" else None, "similarity")[0] if how.register != "off" else (
         torch.eye(2, 3).expand(T, 2, 3))                                              # (T, 2, 3)
-    H, W = video.shape[2:]
     left, top, width, height = 0., 0., float(W), float(H)
     if clip.scene:
         low, high = points[0].min(0).values + .5, points[0].max(0).values + .5        # from the corner of the picture
@@ -106,16 +112,20 @@ def graphs_of(clip: MicroClip, alpha: float, how: Pipeline) -> Graphs:
     """The whole pipeline.
 
     alpha   the magnification
+    →       see Graphs
 
     Landmarks come from a file, and so from the clip as it was filmed; the page finds them in the magnified clip. `follow` says
-    how they get there: "scaled", a motion δ since the onset has become (1 + α) δ, as magnification means it; "flow", the onset's
-    landmarks go where the magnified clip's flow takes them; "given", as they are. `whole` rounds them there to whole pixels,
-    as dlib, which the page names, gives them.
+    how they get there: "scaled", a motion δ since the onset has become (1 + gain · α) δ, as the filters let about half of α
+    through; "flow", the onset's landmarks go where the magnified clip's flow takes them; "given", as they are. `whole` rounds
+    them there to whole pixels, as dlib, which the page names, gives them.
+
+    Reading: §3 magnifies first, §4.2 registers and resizes and does not say when. Before magnifying, which would take the head's
+    motion for the expression's, is ours; so is where landmarks that were given lie in the magnified clip.
 
     Reading: "threshold value based on the optical flow magnitude" leaves open whose flow, over which region, and which three
     frames. From the onset (`reference`), in the patches of the landmarks, the first, the strongest and the last kept are ours.
 
-    Raises DataError for a clip of fewer than three frames, by what the steps themselves refuse.
+    Raises DataError for a clip of fewer than three frames, and for whatever a step refuses.
     """
     if len(clip) < 3:
         raise DataError(f"{len(clip)} frames from onset to offset; expected 3 or more, as the graph joins three")
@@ -132,8 +142,11 @@ def graphs_of(clip: MicroClip, alpha: float, how: Pipeline) -> Graphs:
 def _graphs(points: Tensor, flow: Tensor, alpha: float, how: Pipeline) -> Graphs:
     """From landmarks (T, 51, 2), as filmed, and the magnified clip's flow (T, 2, S, S) to graphs."""
     rest, first = points[:1].expand_as(points), how.reference == "first"              # (T, 51, 2)
-    there = {"scaled": lambda: rest + (1 + alpha) * (points - rest), "given": lambda: points,
-             "flow": lambda: carried(flow, points[0], first)}[how.follow]()        # (T, 51, 2)
+    there = points                                                                    # (T, 51, 2)
+    if how.follow == "scaled":
+        there = rest + (1 + how.gain * alpha) * (points - rest)
+    elif how.follow == "flow":
+        there = carried(flow, points[0], first)
     grid = rest if first else torch.cat([points[:1], there[:-1]])                     # on the picture where each flow lies
     m = flow_intensity(flow[None], points=grid[None], size=how.patch, smooth=how.smooth)[0]    # (T,)
     keep = high_intensity(m, how.threshold)                                           # (T,)
@@ -184,17 +197,21 @@ def kept(clip: MicroClip, alpha: float, how: Pipeline, folder: str) -> Graphs:
 
 
 def save(graphs: Graphs, path: Path) -> None:
-    """Write graphs, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write graphs, whole or not at all. Raises DataError where that cannot be."""
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as f:
             np.savez(f, **{name: tensor.numpy() for name, tensor in graphs._asdict().items()})
             f.flush()
             os.fsync(f.fileno())
         os.replace(part, path)
+    except OSError as error:
+        raise DataError(f"--cache {path.parent}: cannot be written ({error.strerror or error}); make room, name another folder, or keep "
+                        "nothing with --cache ''") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Graphs | None:

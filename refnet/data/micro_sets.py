@@ -27,7 +27,11 @@ def crossed(train: str, test: str) -> Callable:
 
 
 def _alone(name: str, root: Path, cfg: Any) -> Collection:
-    """With cfg.oth the clips of the others are of the part `train`: they train in every fold, and are never tested."""
+    """With cfg.oth the clips of the others are of the part `train`: they train in every fold, and are never tested.
+
+    Reading: §4.2 says "data samples from other databases of the same class", neither which nor how many. All of those that lie
+    here, SAMM too, with all the clips of their classes; SMIC has no five classes, and stays out of Tables 5 and 7.
+    """
     own = _read(name, root, cfg)
     if not cfg.oth:
         return own
@@ -44,6 +48,8 @@ def _alone(name: str, root: Path, cfg: Any) -> Collection:
 
 
 def _across(train: str, test: str, root: Path, cfg: Any) -> Collection:
+    if cfg.oth:
+        raise DataError("--oth goes with one data set that is trained and tested on; §4.6 has no other videos across data sets")
     samples, found, classes = [], [], ()
     for name, part in ((train, "train"), (test, "report")):
         read = _read(name, root, cfg)

@@ -22,8 +22,10 @@ def face_contours() -> Tensor:
 
     →   (51, 51)   float, symmetric, self-loops on the diagonal
 
+    Six parts that do not hear each other: brow, brow, nose, eye, eye, mouth.
+
     Reading: ENGAT says "connect them to form a single graph" and not which landmarks are connected. The contours of brows,
-    eyes, nose and lips, and three joints between them, are ours.
+    eyes, nose and lips, three joints within nose and mouth, and self-loops are ours.
     """
     pairs = [(a, b) for chain in CHAINS for a, b in zip(chain, chain[1:])] + list(JOINTS)
     pairs += [(ring[k], ring[(k + 1) % len(ring)]) for ring in RINGS for k in range(len(ring))]
@@ -60,7 +62,7 @@ def symmetric(A: Tensor) -> Tensor:
 
         engat (§4.5)   Â = D^(−1/2) A D^(−1/2)
 
-    A (N, N), self-loops as they are → (N, N)
+    A (N, N), self-loops as they are → (N, N); a node without edges has none
     """
     root = A.sum(-1).clamp(min=1).rsqrt()                                                               # (N,)
     return root[:, None] * A * root
@@ -96,7 +98,7 @@ def local_similarity(distance: Tensor, gamma: Tensor) -> Tensor:
     →          (*,)   between 0.5 and 0.7311
 
     Reading: which h_i is not said, and both streams use the same edge features. Coordinates, divided by the picture's side,
-    are the default of ENGAT's settings: in pixels a distance of 10 leaves exp(−50), and γ no gradient.
+    are the default of ENGAT's settings: in pixels a distance of 10 leaves exp(−50) with γ = 1, and γ no gradient.
     """
     return torch.sigmoid(torch.exp(-distance / (2 * (gamma.square() + 1e-6))))
 

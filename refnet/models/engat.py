@@ -46,8 +46,8 @@ class Config:
     alpha:       float = said(4.0, "§4.2, magnification in testing")
     factors:     tuple = said((1, 2, 3, 4, 5), "§4.2, magnification in training")
     mm:          bool  = said(True, "Tables 4, 5: smaller classes are filled up with copies of other factors")
-    oth:         bool  = said(False, "Tables 4, 5: mm-aug; True is mm-oth-aug: the other data sets beside this one train too")
-    lambda_c:    float = ours(4.0, "magnification's shortest wavelength in pixels: not printed")
+    oth:         bool  = ours(False, "§4.2 uses other data sets too, True, Tables 4, 5: mm-oth-aug; off as they must lie beside this one")
+    lambda_c:    float = ours(4.0, "magnification's shortest wavelength in pixels: not printed; filters and colour are magnify's own")
     low:         float = ours(0.0, "magnified band in Hz: not printed; everything")
     high:        float = ours(math.inf, "that changed since the onset")
     pyr_scale:   float = ours(0.5, "§3 says optical flow, no method: Farneback's, with settings in wide use")
@@ -61,17 +61,19 @@ class Config:
     threshold:   float = ours(0.0, "§3 says threshold, not which: mean + this many standard deviations of the intensity")
     graphs:      str   = ours("one", "§3.3 does not say which three frames: first, strongest, last kept; all: every three in a row, which vote")
     follow:      str   = ours("scaled", "where given landmarks are in the magnified clip: scaled, flow or given, see graphs_of")
+    gain:        float = ours(0.45, "scaled: a motion becomes 1 + this times alpha, as measured on drawn faces; 1 is magnification without filters")
     whole:       bool  = ours(False, "True rounds those to whole pixels, as dlib (§3) gives landmarks")
     patch:       int   = said(10, "§3.1.1, pixels per side of a patch of flow")
-    coordinates: str   = said("absolute", "§3.1.1, x and y, over the side; relative: §3.3's change since the onset, in pixels")
+    coordinates: str   = said("absolute", "§3.1.1, x and y, over the side; relative: how far since the onset, ours for §3.3's previous position")
     similarity:  str   = ours("coordinates", "(7) does not say which h: coordinates or patches")
-    gamma:       float = ours(0.1, "(7), where γ starts: the distance of landmarks that are neighbours")
+    gamma:       float = ours(0.1, "(7), where γ starts: twice the distance of landmarks that are neighbours")
     attention:   bool  = said(True, "Table 6: GAT; False is GCN")
     edges:       bool  = said(True, "Table 6: edge features")
     layers:      int   = said(3, "§3.3")
     D:           int   = said(32, "§3.3, hidden channels")
     slope:       float = said(0.2, "§3.1, LeakyReLU")
     k:           float = said(0.75, "§4.2, nodes that stay")
+    dropout:     float = ours(0.0, "not printed; on what enters the fully connected layer")
     lr:          float = said(1e-3, "§4.2, Adam")
     halve:       int   = said(100, "§4.2, epochs until the learning rate is halved")
     epochs:      int   = ours(200, "not printed; the learning rate was halved every 100")
@@ -99,6 +101,10 @@ class Config:
                                    ("high", self.high > self.low, f"above low, {self.low:g}")):
             if not good:
                 raise ValueError(f"{name} must be {wanted}; got {getattr(self, name)}")
+        if self.patch > self.size:
+            raise ValueError(f"a patch of {self.patch} pixels does not fit into a frame of {self.size}; --patch is 10 in the paper")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be 0 or more and below 1; got {self.dropout}")
         if not 0 < self.k <= 1:
             raise ValueError(f"k must be above 0, and 1 at most; got {self.k}")
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
@@ -118,7 +124,7 @@ PRESETS = {
     "demo": {
         "size":        ours(128, "demo: half the picture"),
         "coordinates": ours("relative", "demo: places alone say little of a motion of a pixel"),
-        "whole":       ours(True, "demo: drawn landmarks are exact; so they are no better than dlib's in the magnified clip"),
+        "whole":       ours(True, "demo: drawn landmarks are exact; so they are as coarse as dlib's in the magnified clip"),
         "epochs":      ours(40, "demo"),
     },
 }
@@ -138,6 +144,7 @@ def _scores(acc: float, uf1: float) -> dict[str, float]:
 
 NODES = {"GCN": {"attention": False, "edges": False}, "GAT": {"attention": True, "edges": False},
          "edges": {"attention": True, "edges": True}}
+OTH = "the printed rows had other data sets in training (mm-oth-aug): --oth"
 ABLATIONS = {
     # Table 4, three classes                               printed: CASME II and SMIC
     "table4.1": Row({"classes": THREE, "oth": False}, {"casme2": _scores(.8897, .8686), "smic": _scores(.8171, .8143)}),
@@ -146,13 +153,14 @@ ABLATIONS = {
     "table5.1": Row({"classes": FIVE, "oth": False}, {"casme2": _scores(.8374, .7483)}),
     "table5.2": Row({"classes": FIVE, "oth": True},  {"casme2": _scores(.8415, .7791)}),
     # Table 6, three classes:   nodes and GCN, nodes and GAT, nodes and edges and GAT
-    "table6.1": Row(NODES["GCN"],   {"casme2": _scores(.7586, .6648), "smic": _scores(.7378, .7329)}),
-    "table6.2": Row(NODES["GAT"],   {"casme2": _scores(.8966, .8695), "smic": _scores(.7622, .7606)}),
-    "table6.3": Row(NODES["edges"], {"casme2": _scores(.9103, .8820), "smic": _scores(.8232, .8260)}),
-    # Table 7, five classes
-    "table7.1": Row({"classes": FIVE} | NODES["GCN"],   {"casme2": _scores(.7724, .6281)}),
-    "table7.2": Row({"classes": FIVE} | NODES["GAT"],   {"casme2": _scores(.8130, .7090)}),
-    "table7.3": Row({"classes": FIVE} | NODES["edges"], {"casme2": _scores(.8415, .7791)}),
+    # Row 3 is Table 4's mm-oth-aug, which needs --oth; row 2 is digit for digit what Table 4 prints for [24].
+    "table6.1": Row(NODES["GCN"],   {"casme2": _scores(.7586, .6648), "smic": _scores(.7378, .7329)}, OTH),
+    "table6.2": Row(NODES["GAT"],   {"casme2": _scores(.8966, .8695), "smic": _scores(.7622, .7606)}, OTH),
+    "table6.3": Row(NODES["edges"], {"casme2": _scores(.9103, .8820), "smic": _scores(.8232, .8260)}, OTH),
+    # Table 7, five classes: likewise Table 5's mm-oth-aug, and its [24]
+    "table7.1": Row({"classes": FIVE} | NODES["GCN"],   {"casme2": _scores(.7724, .6281)}, OTH),
+    "table7.2": Row({"classes": FIVE} | NODES["GAT"],   {"casme2": _scores(.8130, .7090)}, OTH),
+    "table7.3": Row({"classes": FIVE} | NODES["edges"], {"casme2": _scores(.8415, .7791)}, OTH),
     # Table 8: trained on the first data set, tested on the second
     "table8.1": Row({"oth": False}, {"casme2_smic": _scores(.7683, .7543), "smic_casme2": _scores(.8552, .8053)}),
     # ours: is magnification worth it?
@@ -172,18 +180,18 @@ def stages(cfg: Config) -> tuple[Stage, ...]:
 def augment(samples: list[Sample], cfg: Config) -> list[Sample]:
     """The training part, each smaller class filled up with copies of its clips at other factors of magnification.
 
-        engat (§4.2)   n_c copies of a clip of class c = the whole number next to (largest class / class c), 5 at most
+        n_c = ⌊(largest class / class c) + ½⌋ copies of each clip of class c, 5 at most
 
     The first copy has the factor that is nearest to testing's, then the next nearest: 4, 5, 3, 2, 1.
 
-    Reading: "different magnitudes of motion amplification factors ranging from 1 to 5" are for "the category of expression
+    Reading: §4.2's "different magnitudes of motion amplification factors ranging from 1 to 5" are for "the category of expression
     with the least video data" (§1) and to balance the classes (§4.2); how many of which is ours. Factor m is α = m.
     """
     if not cfg.mm:
         return samples
     nearest = sorted(cfg.factors, key=lambda m: (abs(m - cfg.alpha), -m))
     number = Counter(s.target["expression"] for s in samples)
-    times = {c: min(len(nearest), round(max(number.values()) / n)) for c, n in number.items()}
+    times = {c: min(len(nearest), int(max(number.values()) / n + .5)) for c, n in number.items()}
     return [replace(s, clip=replace(s.clip, alpha=float(m)))
             for s in samples for m in nearest[:times[s.target["expression"]]]]
 
@@ -205,9 +213,12 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
 
     Reading: §3.1.1 takes coordinates as they are; §3.3 wants "the change in the movement of each landmark point relative to its
     previous position". Coordinates over the side of the picture are the default; "relative" counts them from the onset's, in
-    pixels, as the flow is.
+    pixels, as the flow is. (7) compares places in either case.
     """
-    g: Graphs = kept(*_graphs(sample, cfg))
+    try:
+        g: Graphs = kept(*_graphs(sample, cfg))
+    except DataError as error:
+        raise DataError(f"clip {sample.id}: {error}") from error
     there = g.points / cfg.size                                                       # (G, 3, 51, 2)
     x = g.points - g.rest if cfg.coordinates == "relative" else there
     h = there if cfg.similarity == "coordinates" else g.patches
@@ -218,7 +229,8 @@ def own(path: str, clip: Clip, points: Tensor | None) -> Sample:
     """One's own clip, its face cut out along the landmarks (n, 68 or 51, 2), which must be given."""
     if points is None:
         raise DataError(f"{path}: ENGAT needs landmarks; give --landmarks FILE, csv, pts or npy, with 68 points for every frame")
-    return Sample(path, MicroClip(Given(clip, points), clip.fps() or 200.0, scene=True), {})
+    fps = clip.fps() or 200.0                                    # as CASME II; the whole band, the default, does not need it
+    return Sample(path, MicroClip(Given(clip, points), fps, scene=True), {})
 
 
 def statistics(targets: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:
@@ -229,7 +241,10 @@ def statistics(targets: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:
 # ---- the network
 
 class Stream(nn.Module):
-    """One of the two: h (B, 153, T) → (B, 2 · layers · D)"""
+    """One of the two: h (B, 153, T) → see `forward`
+
+    Reading: Table 6's row of GCN layers does not say what scores its nodes then; a GCN of one channel is ours.
+    """
 
     def __init__(self, T: int, cfg: Config):
         super().__init__()
@@ -238,7 +253,7 @@ class Stream(nn.Module):
         if cfg.attention:
             E = 2 if cfg.edges else 0
             self.gats = nn.ModuleList(EdgeNodeAttention(t, D, E, cfg.slope) for t in widths)
-            self.pool = SAGPool(cfg.layers * D, cfg.k, E)
+            self.pool = SAGPool(cfg.layers * D, cfg.k, E, cfg.slope)
         else:
             self.gcns = nn.ModuleList(GraphConv(t, D) for t in widths)
             self.score = GraphConv(cfg.layers * D, 1)
@@ -270,6 +285,7 @@ class ENGAT(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.first, self.second = Stream(2, cfg), Stream(cfg.patch ** 2, cfg)
+        self.drop = nn.Dropout(cfg.dropout)
         self.fc = nn.Linear(4 * cfg.layers * cfg.D, len(cfg.classes))
         A = frame_graph(face_contours(), FRAMES)                              # (153, 153)   §3.3
         edges = A.nonzero().T                                                 # (2, 657)
@@ -277,10 +293,6 @@ class ENGAT(nn.Module):
         self.register_buffer("A_hat", symmetric(A), persistent=False)
         self.register_buffer("gsss", global_similarity(A)[edges[0], edges[1]], persistent=False)      # (657,)   Eq. 6
         self.similarity = EdgeFeatures(cfg.gamma) if cfg.edges else None
-
-    def edge_features(self, h: Tensor) -> Tensor | None:
-        """(B, 657, 2), the same for both streams; None without edge features"""
-        return self.similarity.along(h, self.edges_ij, self.gsss) if self.cfg.edges else None         # Eq. 5, 6, 7
 
     def forward(self, x: Tensor, p: Tensor, h: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """The graphs of a clip are classified one by one, and vote.
@@ -292,9 +304,9 @@ class ENGAT(nn.Module):
         """
         B, G = real.shape
         x, p, h = (t.flatten(0, 1) for t in (x, p, h))                        # (B·G, 153, ·)
-        f = self.edge_features(h)                                             # (B·G, 657, 2)
+        f = self.similarity.along(h, self.edges_ij, self.gsss) if self.cfg.edges else None      # (B·G, 657, 2)   Eq. 5, 6, 7
         streams = [stream(t, self.edges_ij, f, self.A_hat)[0] for stream, t in ((self.first, x), (self.second, p))]
-        logits = self.fc(torch.cat(streams, -1)).unflatten(0, (B, G))         # (B, G, C)
+        logits = self.fc(self.drop(torch.cat(streams, -1))).unflatten(0, (B, G))      # (B, G, C)
         share = (real / real.sum(1, keepdim=True))[..., None]                 # (B, G, 1)
         return (logits.log_softmax(-1) * share).sum(1), (logits.softmax(-1) * share).sum(1)
 
@@ -334,7 +346,7 @@ def score(rows: dict, cfg: Config) -> dict[str, float]:
 
 def load_weights(model: nn.Module, path: str, cfg: Config) -> str:
     """No weights of ENGAT were published; a run's own best.pt goes on with --resume."""
-    raise WeightsError(f"{path}: ENGAT starts from nothing, and nothing was published to start from; leave --weights out")
+    raise WeightsError(path, "ENGAT starts from nothing, and nothing was published to start from", "Leave --weights out")
 
 
 @torch.no_grad()
@@ -345,7 +357,8 @@ def look(model: ENGAT, x: Tensor, p: Tensor, h: Tensor) -> dict[str, dict[str, T
              heard (153,)   how much the others listen to a node in the first layer, where it still is its landmark
              kept  (153,)   bool, whether it stayed
     """
-    f, (i, j) = model.edge_features(h[None]), model.edges_ij                  # (1, 657, 2), (657,) each
+    i, j = model.edges_ij                                                     # (657,) each
+    f = model.similarity.along(h[None], model.edges_ij, model.gsss) if model.cfg.edges else None      # (1, 657, 2)
     out = {}
     for name, stream, t in (("coordinates", model.first, x[None]), ("patches", model.second, p[None])):
         if model.cfg.attention:

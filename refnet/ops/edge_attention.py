@@ -23,7 +23,7 @@ def edge_logits(Wh: Tensor, f: Tensor | None, W_e: Tensor | None, a: Tensor) -> 
 
     aᵀ[u ‖ v ‖ W_e f] = a₁·u + a₂·v + (W_eᵀ a₃)·f, so no edge is ever projected to D numbers.
 
-    Reading: (1) prints one W for nodes and edges, whose features differ in number (2 or 100, and 2): two maps.
+    Reading: (1) prints one W for nodes and edges, whose features differ in number (2, 100 or 32, against 2): two maps.
     """
     a_1, a_2, *a_3 = a.split(Wh.shape[-1])                                              # (D,) each
     e = (Wh @ a_1)[..., :, None] + (Wh @ a_2)[..., None, :]                             # (*, N, N)
@@ -40,10 +40,12 @@ class EdgeNodeAttention(nn.Module):
     f    (*, N, N, E)              edge features, read where A is not 0; None for attention to the nodes alone
     →    (*, N, D)
 
-    Reading: the edges shape the weights and are not in the sum, as (4) prints it. σ is the ReLU that §3.3 names.
-    Reading: the bias behind the sum is ours, as in the cited graph attention [26].
+    As the equations read, for graphs of any density. ENGAT's own is sparse: its network runs `mix_edges`, the same edge by edge.
+    E is the number of edge features; with 0 there is no W_e, and a has two parts. slope is §3.1's.
 
-    E is the number of edge features; with 0 there is no W_e, and a has two parts. slope is §3.1's; how the weights start is not said: Glorot's way, ours.
+    Reading: the edges shape the weights and are not in the sum, as (4) prints it. σ is the ReLU that §3.3 names.
+    Reading: the bias behind the sum is ours, as in the code of the cited graph attention [26].
+    Reading: how the weights start is not said; Glorot's way, as there, is ours.
     """
 
     def __init__(self, T: int, D: int, E: int = 2, slope: float = 0.2):
@@ -67,7 +69,7 @@ class EdgeNodeAttention(nn.Module):
         does [26], and so does this.
         """
         e = F.leaky_relu(edge_logits(h @ self.W.mT, f, self.W_e, self.a), self.slope)   # (*, N, N)   Eq. 1
-        return masked_softmax(e[..., None, :, :], A)[..., 0, :, :]                      #             Eq. 2
+        return masked_softmax(e[..., None, :, :], A)[..., 0, :, :]                      # one head    Eq. 2
 
     def mix(self, h: Tensor, A: Tensor, f: Tensor | None) -> Tensor:
         """(4) before its σ, for scores that may be negative: (*, N, D)"""

@@ -6,13 +6,13 @@ from torch import Tensor, nn
 class GraphConv(nn.Module):
     """One layer, before any activation.
 
-        engat (§4.5)   h' = Â h W + b
+        engat (§4.5)   h' = Â h Wᵀ + b
 
     h     (*, N, T)   node features
     A_hat (N, N)      the weights of the neighbours, as built in graphs/: rows receive
     →     (*, N, D)
 
-    Reading: Tables 6 and 7 name a GCN layer and no formula; Kipf and Welling's, Glorot's start.
+    Reading: Tables 6 and 7 name a GCN layer and no formula; Kipf and Welling's, and weights that start in Glorot's way, are ours.
     """
 
     def __init__(self, T: int, D: int):

@@ -16,12 +16,14 @@ def top_k(score: Tensor, ratio: float) -> Tensor:
     ratio   k in (0, 1]
     →       (B, ⌈k N⌉)   node numbers, ascending
 
+    Reading: 75 % of 153 nodes are 114.75, and §3.2 neither rounds nor speaks of equal scores. Upwards, as [32]'s code, and the
+    lower index are ours.
     Raises ValueError for a ratio outside (0, 1].
     """
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio is {ratio}; it must be above 0, and 1 at most")
     keep = math.ceil(ratio * score.shape[-1] - 1e-9)                       # 0.7 · 10 is a little over 7 in binary
-    best = score.sort(dim=-1, descending=True, stable=True).indices[..., :keep]                         # (B, k)
+    best = score.sort(dim=-1, descending=True, stable=True).indices[..., :keep]                         # (B, n)
     return best.sort(-1).values
 
 
@@ -56,15 +58,17 @@ def induced(A: Tensor, f: Tensor | None, kept: Tensor) -> tuple[Tensor, Tensor |
 class SAGPool(nn.Module):
     """Self-attention graph pooling: the score is one channel of graph attention.
 
+        engat (§3.2)   score = a graph attention layer of (h, A, f), one channel
+
     h (B, N, D), edges (2, M), f (B, M, E) or None → h' (B, n, D), and the kept nodes (B, n); `induced` gives their graph
 
     Reading: §3.2 takes the scores "from the graph attention layer" and says no more. A layer of its own, one channel wide,
     that reads the edges too, and without σ, which would tie all scores below 0, is ours.
     """
 
-    def __init__(self, D: int, ratio: float, E: int = 2):
+    def __init__(self, D: int, ratio: float, E: int = 2, slope: float = 0.2):
         super().__init__()
-        self.score, self.ratio = EdgeNodeAttention(D, 1, E), ratio
+        self.score, self.ratio = EdgeNodeAttention(D, 1, E, slope), ratio
 
     def forward(self, h: Tensor, edges: Tensor, f: Tensor | None) -> tuple[Tensor, Tensor]:
         score = mix_edges(h, edges, f, self.score)[..., 0]                                              # (B, N)
@@ -79,5 +83,7 @@ def readout(h: Tensor) -> Tensor:
 
     h   (*, N, D)
     →   (*, 2D)
+
+    Reading: §3.2 has global average and global max pooling, not how they meet; side by side as in [33].
     """
     return torch.cat([h.mean(-2), h.amax(-2)], -1)

@@ -167,6 +167,7 @@ def ready(job: Job, folds: list[Fold], place: Place, stop: Stop, workers: int | 
         if progress.due():
             progress.tell(f"preparing samples {n}/{len(mine)}")
         if stop.asked:
+            progress.say(f"{n} of {len(mine)} samples are prepared and kept; the same command goes on from there")
             raise KeyboardInterrupt
     if mine:
         progress.say(f"{len(waiting)} samples prepared in {clock(time.monotonic() - began)}, and kept")

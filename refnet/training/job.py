@@ -16,6 +16,11 @@ class Interrupted(Exception):
     """Ctrl-C or a request to end; everything is saved."""
 
 
+def no_memory(error: Exception) -> str:
+    """What to say where an error means that the CPU's memory is gone, which torch has no kind of its own for; "" otherwise."""
+    return "no memory left; a smaller --batch-size, --size or --together may help" if "can't allocate memory" in str(error) else ""
+
+
 class Options(NamedTuple):
     """How to train, whatever the paper."""
     seed: int = 0

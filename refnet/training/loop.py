@@ -143,6 +143,8 @@ class _Stage:
                 self.progress.say(f"{self.title}no better for {options.patience} epochs: {self.stage.name} ends")
                 break
             if options.steps and at.step >= options.steps:
+                if not self.kept:
+                    self.keep()
                 at.cut = True
                 break
             whole = self.one_epoch()

@@ -11,6 +11,7 @@ from refnet.training.job import Job, Options
 from refnet.training.runs import UsageError
 
 OWN = ("drawn", "folder")                                       # data sets that no paper prints a score for
+PLACES = ("landmarks", "cache")                                 # settings that only say where things lie
 Runs = dict[tuple[str, int], tuple[Job, Path]]                  # (ablation row, seed) → what is trained, and where to
 
 
@@ -79,12 +80,13 @@ def settle(paper: ModuleType, key: str, dataset: str, preset: str, ablation: str
 
 
 def resumed(paper: ModuleType, saved: dict[str, Any], args: argparse.Namespace, options: Options) -> Job:
-    """The job of a checkpoint. Where the data lie, --workers, --steps and --save-every may be new, nothing else.
+    """The job of a checkpoint. Where things lie (PLACES), --workers, --steps and --save-every may be new, nothing else.
 
     Raises UsageError for a flag that says something else than the run did.
     """
     free = ("steps", "save_every", "workers")
-    asked = config.given(args, paper.Config)
+    given = config.given(args, paper.Config)
+    asked = {name: value for name, value in given.items() if name not in PLACES}
     asked |= {name: value for name, value in options._asdict().items()
               if name not in free and value != Options._field_defaults[name]}
     asked |= {name: getattr(args, name) for name in ("dataset", "preset", "ablation") if getattr(args, name) is not None}
@@ -95,16 +97,16 @@ def resumed(paper: ModuleType, saved: dict[str, Any], args: argparse.Namespace, 
             raise UsageError(f"{flag} {config.show(value)}: a run that goes on keeps its settings, here {config.show(had)}; "
                              f"leave {flag} out, or start a new run")
     kept = Options(**saved["options"])._replace(steps=options.steps, save_every=options.save_every)
-    return job_of(paper, saved, args.data)._replace(options=kept)
+    return job_of(paper, saved, args.data, {name: given[name] for name in PLACES if name in given})._replace(options=kept)
 
 
-def job_of(paper: ModuleType, saved: dict[str, Any], root: str | None) -> Job:
-    """The job that a checkpoint is of; its data lie in root, where that is given.
+def job_of(paper: ModuleType, saved: dict[str, Any], root: str | None, places: dict[str, str] = {}) -> Job:
+    """The job that a checkpoint is of; its data lie in root, where that is given, and what belongs to them in `places`.
 
     Raises UsageError for a checkpoint whose settings are no longer the paper's.
     """
     try:
-        cfg = paper.Config(**saved["cfg"])
+        cfg = paper.Config(**saved["cfg"] | places)
     except (TypeError, ValueError) as error:
         raise UsageError(f"the run was made by another version of {saved['paper']}: {error}; start a new run") from error
     return Job(paper, saved["paper"], cfg, saved["sources"], saved["dataset"], saved["preset"], saved["ablation"],
@@ -150,6 +152,7 @@ def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> st
     which = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {some.options.seed}"
     note = f"{some.key} on {data}, preset {some.preset}, {which}"
     note += "" if beside else "; not to be compared with the paper's scores"
+    note += "".join(f"\n{text}" for text in dict.fromkeys(some.paper.ABLATIONS[row].note for row in jobs if row) if text and beside)
     return "\n".join(["  ".join(cell.ljust(w) for cell, w in zip(line, wide)).rstrip() for line in lines] + [note])
 
 

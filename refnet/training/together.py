@@ -5,6 +5,8 @@ every fold, each saves itself, and the run goes on from there.
 """
 import contextlib
 import multiprocessing
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from refnet.data.samples import DataError
 from refnet.pictures import PictureError
 from refnet.training import checkpoint, runs
 from refnet.training.distributed import Place
-from refnet.training.job import Interrupted, Job, RunError, Stop
+from refnet.training.job import Interrupted, Job, RunError, Stop, no_memory
 from refnet.training.loop import steps_to_go, train
 from refnet.training.progress import Progress
 
@@ -38,7 +40,7 @@ class Reported:
     """The progress of a fold in another process: its steps are counted there, its lines are not shown."""
 
     def __init__(self, counter):
-        self.counter = counter
+        self.counter, self.parent = counter, os.getppid()
 
     def due(self) -> bool:
         return False
@@ -46,6 +48,8 @@ class Reported:
     def step(self, n: int = 1) -> None:
         with self.counter.get_lock():
             self.counter.value += n
+        if os.getppid() != self.parent:                         # nobody waits any more
+            signal.raise_signal(signal.SIGTERM)
 
     def tell(self, text: str) -> None:
         pass
@@ -129,10 +133,15 @@ def _one(job: Job, task: Task, counter: Any, failed: Any) -> None:
             status = 0
         except (Interrupted, KeyboardInterrupt):
             status = 130
+        except RuntimeError as error:
+            if not isinstance(error, RunError) and not no_memory(error):
+                raise
+            failed.put(("run", no_memory(error) or str(error)))
+            status = 1
         except (DataError, PictureError) as error:
             failed.put(("data", str(error)))
             status = 1
-        except (RunError, checkpoint.CheckpointError, WeightsError) as error:
+        except (checkpoint.CheckpointError, WeightsError) as error:
             failed.put(("run", str(error)))
             status = 1
     if status:
