@@ -146,8 +146,9 @@ def main(argv: list[str]) -> int:
     p.add_argument("run", metavar="RUN", help="a run folder, or a best.pt or last.pt in one")
     p.add_argument("paths", nargs="*", metavar="PICTURE", help="pictures, frame folders, animations, videos of one's own")
     p.add_argument("--data", metavar="DIR", help="where the data set lies now, if it has moved")
-    p.add_argument("--landmarks", metavar="FILE", help="of one's own pictures: csv, pts or npy, a row a frame, in the order given; of a run's data set, where it has "
-                                                         "files of landmarks: the folder they lie in now")
+    p.add_argument("--landmarks", metavar="FILE",
+                   help="of one's own pictures: csv, pts or npy, a row a frame, in the order given; of a run's data set, where it has "
+                        "files of landmarks: the folder they lie in now")
     p.add_argument("--output-dir", metavar="DIR", help="write here; without it into the run folder")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     p.add_argument("--workers", type=config.number(0), help="processes that read pictures")

@@ -25,7 +25,7 @@ from refnet.data.drawn_faces import draw
 from refnet.data.drawn_micro import plan_micro
 from refnet.data.micro import MicroClip
 from refnet.data.micro_graphs import Pipeline, graphs_of, place
-from refnet.data.samples import DataError, Drawn, Sample, pad
+from refnet.data.samples import Collection, DataError, Drawn, Sample, pad
 from refnet.graphs.landmarks import face_contours, frame_graph
 from refnet.models import engat
 from refnet.ops.edge_attention import EdgeNodeAttention
@@ -258,6 +258,7 @@ def of_classes(*numbers):
     ((88, 32, 25), ((4,), (4, 5, 3), (4, 5, 3, 2))),                                    # CASME II: 1, 2.75, 3.52
     ((70, 51, 43), ((4,), (4,), (4, 5))),                                               # SMIC: 1, 1.37, 1.63
     ((63, 32, 25, 27, 99), ((4, 5), (4, 5, 3), (4, 5, 3, 2), (4, 5, 3, 2), (4,))),      # CASME II: 1.57, 3.09, 3.96, 3.67, 1
+    ((5, 2), ((4,), (4, 5, 3))),                                                        # 2.5: a half goes up
     ((90, 9), ((4,), (4, 5, 3, 2, 1)))])                                                # 10, of which five are there
 def test_augment_fills_up_smaller_classes(numbers, factors):
     """engat (§4.2): the copies of each clip are the clip at other factors, the one of testing first; they keep its id."""
@@ -856,3 +857,25 @@ def test_steps_that_end_with_an_epoch_can_go_on(sets, tmp_path, capsys):
     capsys.readouterr()
     assert train.main([*words, *tiny, "--weights", "x.pth", "--output-dir", str(tmp_path / "other")]) == 4
     assert "ENGAT starts from nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("classes, beside", [(THREE, ["smic", "samm"]), (FIVE, ["samm"])])
+def test_all_that_lie_beside_train(classes, beside, monkeypatch, tmp_path):
+    """engat (§4.2): with --oth every clip of every set beside this one trains and none is tested; SMIC has no five classes.
+
+    Reading: "data samples from other databases of the same class" could be some of them, or those of SMIC and CASME II alone.
+    """
+    def stand_in(name):
+        samples = [Sample(f"{name}/{s}{c}", MicroClip(None, 200.), {"expression": c}, f"{name}-{s}") for s in range(2) for c in range(len(classes))]
+        return SimpleNamespace(find=lambda root: root, read=lambda root, cfg: Collection(samples, classes, []))
+
+    (tmp_path / "CASME2").mkdir()
+    monkeypatch.setattr(micro_sets, "SETS", {name: stand_in(name) for name in ("casme2", "smic", "samm")})
+    cfg = dataclasses.replace(SMALL, classes=classes, oth=True, mm=False)
+    found = micro_sets.reader("casme2")(tmp_path, cfg)
+    extra = [f"{name}/{s}{c}" for name in beside for s in range(2) for c in range(len(classes))]
+    assert [s.id for s in found.samples if s.part == "train"] == extra
+    for fold in engat.DATASETS["casme2"].protocol(found.samples, 0.):
+        assert {s.id for s in fold.train} >= set(extra) and not {s.id for s in fold.report} & set(extra)
+    with pytest.raises(DataError, match="--oth goes with one data set"):
+        micro_sets.crossed("casme2", "smic")(tmp_path, cfg)

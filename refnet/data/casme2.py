@@ -13,7 +13,7 @@ from typing import Any
 
 from refnet.data.folder import code_order, listing, opened, part_lines, tally
 from refnet.data.samples import Collection, DataError, Sample
-from refnet.data.sheets import Row, coded_clip, one_clip_each, place, read_sheet, same, sheet_in
+from refnet.data.sheets import Row, coded_clip, coded_once, one_clip_each, place, read_sheet, same, sheet_in
 
 THREE = {"disgust": "negative", "repression": "negative", "happiness": "positive", "surprise": "surprise"}
 FIVE = {name: name for name in ("disgust", "happiness", "repression", "surprise", "others")}
@@ -52,11 +52,7 @@ def read(root: Path, cfg: Any) -> Collection:
     rows = read_sheet(sheet, needed=COLUMNS)
     for row in rows:
         id, emotion = f"{_subject(row)}/{row.text('Filename')}", same(row.text("Estimated Emotion"))
-        if emotion not in EMOTIONS:
-            raise DataError(f"{row}: {id} is coded {emotion!r}; expected one of {', '.join(EMOTIONS)}; correct the row")
-        if id in seen:
-            raise DataError(f"{row}: {id} stands twice, also in row {seen[id]}; remove one")
-        seen[id] = row.number
+        coded_once(row, id, emotion, EMOTIONS, seen)
         if emotion not in of:
             lost[emotion] += 1
         elif of is THREE and id in NOT_IN_MEGC:

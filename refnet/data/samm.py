@@ -12,7 +12,7 @@ from typing import Any
 
 from refnet.data.folder import code_order, listing, opened, tally
 from refnet.data.samples import Collection, DataError, Sample, counts
-from refnet.data.sheets import coded_clip, one_clip_each, place, read_sheet, same, sheet_in
+from refnet.data.sheets import coded_clip, coded_once, one_clip_each, place, read_sheet, same, sheet_in
 
 THREE = {"anger": "negative", "contempt": "negative", "disgust": "negative", "fear": "negative", "sadness": "negative",
          "happiness": "positive", "surprise": "surprise"}
@@ -50,11 +50,7 @@ def read(root: Path, cfg: Any) -> Collection:
         if not re.fullmatch("[0-9]{1,3}", number):
             raise DataError(f"{row}: Subject is {number!r}; expected a number such as 006")
         id = f"samm-{int(number):03d}/{name}"
-        if emotion not in EMOTIONS:
-            raise DataError(f"{row}: {id} is coded {emotion!r}; expected one of {', '.join(EMOTIONS)}; correct the row")
-        if id in seen:
-            raise DataError(f"{row}: {id} stands twice, also in row {seen[id]}; remove one")
-        seen[id] = row.number
+        coded_once(row, id, emotion, EMOTIONS, seen)
         if emotion not in of:
             lost[emotion] += 1
             continue

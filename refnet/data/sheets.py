@@ -271,6 +271,15 @@ def expression(row: Row, folder: Path, frames: dict[int, Path], columns: tuple[s
     return order.index(onset), order.index(offset)
 
 
+def coded_once(row: Row, id: str, emotion: str, known: tuple[str, ...], seen: dict[str, int]) -> None:
+    """Note a clip's row in `seen`. Raises DataError for an emotion that is none of the known, and for a clip that stands twice."""
+    if emotion not in known:
+        raise DataError(f"{row}: {id} is coded {emotion!r}; expected one of {', '.join(known)}; correct the row")
+    if id in seen:
+        raise DataError(f"{row}: {id} stands twice, also in row {seen[id]}; remove one")
+    seen[id] = row.number
+
+
 def coded_clip(row: Row, folder: Path, columns: tuple[str, str, str], fps: float, scene: bool, root: Path,
                landmarks: str) -> tuple[MicroClip, str]:
     """A row's clip, cut from onset to offset; and why it has no apex, or "".

@@ -79,7 +79,7 @@ def global_similarity(A: Tensor) -> Tensor:
     One matrix product counts every intersection: row i of A · row j of A. Two nodes without neighbours have index 0.
 
     Reading: (6) divides sets; their sizes are meant. N_G(i) is what A says: with self-loops a node is its own neighbour.
-    Without them no two ends of a contour's edge share a neighbour, and all edges would be alike.
+    Without them no two ends of a contour's edge share a neighbour, and all edges but the self-loops would be alike.
     """
     member = (A != 0).to(A.dtype)                                                                       # (*, N, N)
     common = member @ member.mT                                                                         # |N(i) ∩ N(j)|

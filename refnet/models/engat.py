@@ -61,7 +61,7 @@ class Config:
     threshold:   float = ours(0.0, "§3 says threshold, not which: mean + this many standard deviations of the intensity")
     graphs:      str   = ours("one", "§3.3 does not say which three frames: first, strongest, last kept; all: every three in a row, which vote")
     follow:      str   = ours("scaled", "where given landmarks are in the magnified clip: scaled, flow or given, see graphs_of")
-    gain:        float = ours(0.45, "scaled: a motion becomes 1 + this times alpha, as measured on drawn faces; 1 is magnification without filters")
+    gain:        float = ours(0.45, "scaled: a motion becomes 1 + this times alpha, as bench_micro measures on drawn faces (0.43); 1: no filters")
     whole:       bool  = ours(False, "True rounds those to whole pixels, as dlib (§3) gives landmarks")
     patch:       int   = said(10, "§3.1.1, pixels per side of a patch of flow")
     coordinates: str   = said("absolute", "§3.1.1, x and y, over the side; relative: how far since the onset, ours for §3.3's previous position")
@@ -196,13 +196,14 @@ def augment(samples: list[Sample], cfg: Config) -> list[Sample]:
             for s in samples for m in nearest[:times[s.target["expression"]]]]
 
 
-def _graphs(sample: Sample, cfg: Config) -> tuple:
+def _asked(sample: Sample, cfg: Config) -> tuple:
+    """What `kept` and `place` are asked for: the clip, its magnification, the pipeline, the folder."""
     return replace(sample.clip, alpha=None), cfg.alpha if sample.clip.alpha is None else sample.clip.alpha, cfg.pipeline, cfg.cache
 
 
 def waiting(samples: list[Sample], cfg: Config) -> list[Sample]:
     """Those whose graphs are still to be made; nothing where none are kept."""
-    each = {place(*_graphs(s, cfg)): s for s in samples} if cfg.cache else {}
+    each = {place(*_asked(s, cfg)): s for s in samples} if cfg.cache else {}
     return [s for path, s in each.items() if not path.exists()]
 
 
@@ -216,13 +217,13 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
     pixels, as the flow is. (7) compares places in either case.
     """
     try:
-        g: Graphs = kept(*_graphs(sample, cfg))
+        g: Graphs = kept(*_asked(sample, cfg))
     except DataError as error:
         raise DataError(f"clip {sample.id}: {error}") from error
     there = g.points / cfg.size                                                       # (G, 3, 51, 2)
     x = g.points - g.rest if cfg.coordinates == "relative" else there
     h = there if cfg.similarity == "coordinates" else g.patches
-    return *(t.flatten(1, 2) for t in (x, g.patches, h)), torch.ones(len(x), dtype=torch.bool)
+    return *(t.flatten(1, 2) for t in (x, g.patches, h)), torch.ones(len(x), dtype=torch.bool)      # (G, 153, ·) each, (G,)
 
 
 def own(path: str, clip: Clip, points: Tensor | None) -> Sample:

@@ -28,7 +28,7 @@ def accuracy(counts: Tensor) -> Tensor:
 
         engat (10)   Acc = P / N × 100 %
 
-    counts  (C, C)   →   ()   in [0, 1]; nan for no samples at all
+    counts  (C, C)   →   ()   in [0, 1], not in percent; nan for no samples at all
     """
     return counts.diagonal().sum() / counts.sum()
 
