@@ -4,26 +4,28 @@
     python evaluate.py RUN/fold-s3/best.pt                 one fold of it
     python evaluate.py RUN/best.pt face.jpg clip/ a.gif    one's own pictures, frame folders, animations: a table, and a
                                                            picture each in RUN/pictures/
-    python evaluate.py RUN clip/ --landmarks faces.csv     the same, the faces cropped and aligned by 68 points a frame
+    python evaluate.py RUN clip/ --landmarks faces.csv     the same, the faces cropped and aligned by 68 points a frame; where a
+                                                           first column names the pictures, each row is a face of its own
 
 A checkpoint alone rebuilds the model. Exit status: 0 good, 1 it failed, 2 usage, 3 data, 4 checkpoint, 130 interrupted.
 """
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from refnet import config, models
-from refnet.data.landmarks import read_landmarks
+from refnet.data.landmarks import names_of_rows, read_landmarks
 from refnet.data.samples import DataError, fingerprint
 from refnet.ops import metrics
 from refnet.pictures import Clip, PictureError, write_picture
 from refnet.training import checkpoint, distributed, experiment, plan, runs
 from refnet.training.checkpoint import CheckpointError
 from refnet.training.job import Options
-from refnet.training.predictions import predict
+from refnet.training.predictions import predict, units_of
 
 
 def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device: torch.device) -> None:
@@ -33,6 +35,10 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
     for file in files:
         paper, cfg, model, saved = checkpoint.restore(file)
         model.to(device)
+        home = file.resolve().parent.name
+        if home.startswith("fold-") and home != f"fold-{saved['fold']}":
+            raise CheckpointError(file, f"it is of fold {saved['fold']}, and may have been trained on what {home} tests",
+                                  f"Put it back into fold-{saved['fold']}")
         if args.landmarks and "landmarks" not in saved["cfg"]:
             raise runs.UsageError(f"--landmarks goes with pictures of one's own here, as {saved['paper']} has no files of landmarks; name them")
         job = plan.job_of(paper, saved, args.data, {"landmarks": args.landmarks} if args.landmarks else {})
@@ -53,18 +59,23 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
         if not pictures:
             pictures = models.load(job.key, "figures").of_report(paper, model, fold.report, rows, device)
         parts.append(rows)
-    rows = runs.averaged(runs.pooled(parts), cfg.classes)
+    classes = getattr(cfg, "classes", ())
+    rows = runs.averaged(runs.pooled(parts), classes)
     scores = paper.score(rows, cfg)
     folder = Path(args.output_dir or run)
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_predictions(folder / "predictions.csv", runs.pooled(parts), cfg.classes)
-    runs.draw_confusion(folder, rows, cfg.classes, f"{job.key}, {experiment.data_name(job)}, seed {saved['seed']}")
+    runs.write_predictions(folder / "predictions.csv", runs.pooled(parts), classes)
+    runs.draw_confusion(folder, rows, classes, f"{job.key}, {experiment.data_name(job)}, seed {saved['seed']}")
     for name, picture in pictures.items():
         write_picture(picture, folder / f"{name}.png")
     print(f"\n{len(rows['sample'])} samples of the tested part, {experiment.data_name(job)}, seed {saved['seed']}, "
           f"on {experiment.machine(place)}\n{experiment.spelt(scores)}\n")
-    print(confusion_table(metrics.confusion(rows["target"], rows["predicted"], len(cfg.classes)), cfg.classes))
-    print("\nwritten to " + str(folder) + ": " + ", ".join(["predictions.csv", "confusion.png", *(f"{n}.png" for n in pictures)]))
+    if "predicted" in rows:
+        print(confusion_table(metrics.confusion(rows["target"], rows["predicted"], len(classes)), classes))
+    if units_of(rows):
+        print(unit_table(rows, lambda some: paper.score(some, cfg)))
+    drawn = ["confusion"] * ("predicted" in rows) + list(pictures)
+    print("\nwritten to " + str(folder) + ": " + ", ".join(["predictions.csv", *(f"{name}.png" for name in drawn)]))
 
 
 def confusion_table(counts: Tensor, classes: tuple[str, ...]) -> str:
@@ -77,34 +88,81 @@ def confusion_table(counts: Tensor, classes: tuple[str, ...]) -> str:
     return "\n".join(["rows: target, columns: predicted", head, *lines])
 
 
+def unit_table(rows: runs.Rows, score) -> str:
+    """F1 in percent as action units are reported: a column a unit and the mean; a row a fold, where there are several, and all.
+
+    score   rows → {"F1": ..., "F1 AU01": ..., ...}
+    """
+    units, folds = units_of(rows), sorted(set(rows["fold"]))
+    lines = [["AU", *(str(int(unit.removeprefix("AU"))) for unit in units), "Avg.", "frames"]]
+    for name in [*(folds if len(folds) > 1 else []), ""]:
+        keep = torch.tensor([name in ("", fold) for fold in rows["fold"]])
+        some = {column: values[keep] if isinstance(values, Tensor) else [v for v, k in zip(values, keep.tolist()) if k]
+                for column, values in rows.items()}
+        found = score(some)
+        lines.append([f"fold {name}" if name else "F1, mean of folds" if len(folds) > 1 else "F1",
+                      *(f"{100 * found[f'F1 {unit}']:.1f}" for unit in units), f"{100 * found['F1']:.1f}", str(int(keep.sum()))])
+    wide = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, wide))) for line in lines)
+
+
+def faces_given(args: argparse.Namespace) -> list[tuple[str, Clip, Tensor | None]]:
+    """What there is to look at: how to call it, a clip, and its landmarks (n, 68 or 51, 2) where they are given.
+
+    Landmarks come a row a frame, in order; or, where the file names other pictures than that, every row is a face of its own.
+    """
+    clips = [Clip(path) for path in args.paths]
+    if not args.landmarks:
+        return [(path, clip, None) for path, clip in zip(args.paths, clips)]
+    points, names = read_landmarks(args.landmarks), names_of_rows(args.landmarks)
+    names = [Path(name).name for name in names or []]
+    files = {p.name: p for clip in clips for p in clip.frames or [clip.path]}
+    if any(name in files for name in names) and names != [p.name for clip in clips for p in clip.frames or [clip.path]]:
+        rows = [(name, k) for k, name in enumerate(names) if name in files]
+        times, given = Counter(name for name, _ in rows), []
+        for n, (name, k) in enumerate(rows):
+            nth = sum(other == name for other, _ in rows[:n + 1])
+            given.append((f"{files[name]}" + (f"#{nth}" if times[name] > 1 else ""), Clip(files[name]), points[k:k + 1]))
+        left = [str(path) for name, path in files.items() if name not in times]
+        print(f"{args.landmarks}: {len(given)} faces in {len(times)} pictures" + (f"; none in {', '.join(left[:5])}" if left else "")
+              + (f"; {len(names) - len(given)} rows are of other pictures" if len(given) < len(names) else ""))
+        return given
+    n = sum(map(len, clips))
+    if len(points) != n:
+        raise DataError(f"{args.landmarks}: {len(points)} rows, but {n} frames were given; a row a frame is needed, in order, or a first "
+                        "column that names the pictures")
+    return list(zip(args.paths, clips, points.split([len(c) for c in clips])))
+
+
 def evaluate_own(file: Path, args: argparse.Namespace, device: torch.device) -> None:
     """Classify one's own pictures and clips: a table on stdout, an annotated picture each."""
     paper, cfg, model, saved = checkpoint.restore(file)
     model.to(device)
-    clips = [Clip(path) for path in args.paths]
-    if args.landmarks:
-        points, n = read_landmarks(args.landmarks), sum(map(len, clips))
-        if len(points) != n:
-            raise DataError(f"{args.landmarks}: {len(points)} rows, but {n} frames were given; a row a frame is needed, in order")
-        parts = points.split([len(c) for c in clips])
-    else:
-        parts = [None] * len(clips)
+    given = faces_given(args)
     if saved["dataset"] == "drawn":
         print("this model was trained on drawn faces: what it says of a photograph is a demonstration, not a measurement")
-    samples = [paper.own(path, clip, part) for path, clip, part in zip(args.paths, clips, parts)]
+    samples = [sample for path, clip, points in given for sample in paper.own(path, clip, points)]
     if not args.landmarks:
         print("no --landmarks: the centre square of each picture is used; a face cropped as in training is read better")
     shown = [paper.prepare(sample, cfg, None) for sample in samples]                      # decoded before anything is written
     rows = predict(paper, model, samples, cfg, distributed.Place(device), "-", Options())
     folder = Path(args.output_dir or file.parent / "pictures")
     draw = models.load(saved["paper"], "figures")
-    wide = max(map(len, args.paths))
-    print(f"\n{'':{wide}}  predicted" + "".join(f"{name[:9]:>11}" for name in cfg.classes))
-    for k, (path, sample, inputs) in enumerate(zip(args.paths, samples, shown)):
-        p = torch.stack([rows[f"p_{name}"][k] for name in cfg.classes])                   # (C,)
-        print(f"{path:{wide}}  {cfg.classes[rows['predicted'][k]]:9}" + "".join(f"{v:11.3f}" for v in p.tolist()))
+    units, classes = units_of(rows), getattr(cfg, "classes", ())
+    wide = max(len(sample.id) for sample in samples)
+    print(f"\n{'':{wide}}  " + ("predicted" if classes else "probability; * where a unit is called")
+          + "".join(f"{name[:9]:>11}" for name in classes) + ("\n" + " " * (wide + 2) + "".join(f"{u:>7}" for u in units)) * bool(units))
+    for k, (sample, inputs) in enumerate(zip(samples, shown)):
+        p = torch.stack([rows[f"p_{name}"][k] for name in classes or units])              # (C,) or (N,)
+        if classes:
+            print(f"{sample.id:{wide}}  {classes[rows['predicted'][k]]:9}" + "".join(f"{v:11.3f}" for v in p.tolist()))
+        else:
+            print(f"{sample.id:{wide}}  " + "".join(f"{v:6.2f}{'*' if rows[f'predicted_{u}'][k] else ' '}" for u, v in zip(units, p.tolist())))
         for name, picture in draw.of_own(model, sample, tuple(x.to(device) for x in inputs), p).items():
-            write_picture(picture, folder / f"{k + 1:03d}-{Path(path).stem}-{name}.png")
+            write_picture(picture, folder / f"{k + 1:03d}-{Path(sample.id).name.split('.')[0]}-{name}.png")
+    if units:
+        runs.write_units(folder / "action_units.csv", rows, units)
+        print(f"\nthe table in {folder / 'action_units.csv'}")
     print(f"\npictures in {folder}")
 
 

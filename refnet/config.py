@@ -25,6 +25,11 @@ class Row(NamedTuple):
     settings: dict[str, Any]
     printed: dict[str, Any] = {}   # measure → number; or data set → such a dict, where the table has several
     note: str = ""                 # what one must know of the printed numbers
+    here: dict[str, dict[str, Any]] = {}   # data set → settings that the row has there only
+
+    def on(self, dataset: str) -> dict[str, Any]:
+        """The row's settings on a data set."""
+        return self.settings | self.here.get(dataset, {})
 
     def scores(self, dataset: str) -> dict[str, float]:
         """What is printed of this row for a data set; nothing where the table leaves it out."""

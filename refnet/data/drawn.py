@@ -21,9 +21,9 @@ class Block:
         self.faces, self.size, self.video = faces, size, None
 
     def clip(self, k: int) -> Tensor:
-        """The frames of the k-th: (16, 3, size, size) uint8."""
+        """The frames of the k-th: (T, 3, size, size) uint8."""
         if self.video is None:
-            self.video = (draw(self.faces, self.size, "cpu")[0] * 255).round().to(torch.uint8)   # (n, 16, 3, S, S)
+            self.video = (draw(self.faces, self.size, "cpu")[0] * 255).round().to(torch.uint8)   # (n, T, 3, S, S)
         return self.video[k]
 
 
@@ -31,11 +31,12 @@ class DrawnClip(NamedTuple):
     """One clip of a block."""
     block: Block
     k: int
+    frames: int = FRAMES
 
     in_memory = True
 
     def __len__(self) -> int:
-        return FRAMES
+        return self.frames
 
     def read(self, indices: list[int], size: int | None = None) -> Tensor:
         return Drawn(self.block.clip(self.k)).read(indices, size)                       # (n, 3, S, S)

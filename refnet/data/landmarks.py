@@ -52,6 +52,18 @@ def read_landmarks(path: str | Path) -> Tensor:
     return points
 
 
+def names_of_rows(path: str | Path) -> list[str] | None:
+    """Which picture each row of a landmark file is of: a plain .csv with a first column of names; None for all others."""
+    path = Path(path)
+    if path.suffix.lower() not in (".csv", ".txt") or not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = [row for row in csv.reader(file, skipinitialspace=True) if any(map(str.strip, row))]
+    rows = rows if rows and all(map(_number, rows[0][1:])) else rows[1:]                 # without its header
+    names = [row[0].strip() for row in rows]
+    return names if names and not any(map(_number, names)) else None
+
+
 def _csv(path: Path) -> Tensor:
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = [(n, row) for n, row in enumerate(csv.reader(file, skipinitialspace=True), start=1) if any(map(str.strip, row))]

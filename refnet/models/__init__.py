@@ -2,7 +2,7 @@
 import importlib
 from types import ModuleType
 
-PAPERS = ("arpgnet", "engat")
+PAPERS = ("arpgnet", "engat", "megraphau")
 
 
 def load(key: str, folder: str = "models") -> ModuleType:

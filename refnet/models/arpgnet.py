@@ -189,9 +189,9 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
     return clip, torch.ones(len(clip), dtype=torch.bool)
 
 
-def own(path: str, clip: Clip, points: Tensor | None) -> Sample:
+def own(path: str, clip: Clip, points: Tensor | None) -> list[Sample]:
     """One's own clip: cropped along its landmarks where they are given, (n, 68 or 51, 2), else its centre square."""
-    return Sample(path, clip if points is None else Aligned(clip, points), {})
+    return [Sample(path, clip if points is None else Aligned(clip, points), {})]
 
 
 def statistics(targets: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:

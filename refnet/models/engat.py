@@ -226,12 +226,12 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
     return *(t.flatten(1, 2) for t in (x, g.patches, h)), torch.ones(len(x), dtype=torch.bool)      # (G, 153, ·) each, (G,)
 
 
-def own(path: str, clip: Clip, points: Tensor | None) -> Sample:
+def own(path: str, clip: Clip, points: Tensor | None) -> list[Sample]:
     """One's own clip, its face cut out along the landmarks (n, 68 or 51, 2), which must be given."""
     if points is None:
         raise DataError(f"{path}: ENGAT needs landmarks; give --landmarks FILE, csv, pts or npy, with 68 points for every frame")
     fps = clip.fps() or 200.0                                    # as CASME II; the whole band, the default, does not need it
-    return Sample(path, MicroClip(Given(clip, points), fps, scene=True), {})
+    return [Sample(path, MicroClip(Given(clip, points), fps, scene=True), {})]
 
 
 def statistics(targets: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:

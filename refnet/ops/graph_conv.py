@@ -1,5 +1,6 @@
-"""Graph convolution: mix each node's neighbours by weights that are fixed, then project."""
+"""Graph convolution: mix each node's neighbours by weights that come with the graph, and project."""
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -23,3 +24,26 @@ class GraphConv(nn.Module):
 
     def forward(self, h: Tensor, A_hat: Tensor) -> Tensor:
         return A_hat @ (h @ self.W.mT) + self.bias                          # (*, N, D)
+
+
+class FGGConv(nn.Module):
+    """The facial graph generator's layer: what a node is, and what its neighbours are, normalised for each node.
+
+        megraphau (1)   v_i^FGG = σ[g(v_i, Σ_j r(v_j, a_ij))],   σ = ReLU,  g = v + BN(U v + ·),  r = a_ij V v_j
+
+    v       (B, N, C)   node features
+    A_hat   (B, N, N)   the graph's weights, as built in graphs/nearest.py: rows receive
+    →       (B, N, C)
+
+    Reading: (1) leaves σ, g and r open; as the authors' code. BN has one mean and one variance for each node, over samples and
+    channels.
+    """
+
+    def __init__(self, C: int, N: int):
+        super().__init__()
+        self.U, self.V, self.bn = nn.Linear(C, C), nn.Linear(C, C), nn.BatchNorm1d(N)
+        for layer in (self.U, self.V):
+            nn.init.normal_(layer.weight, std=(2 / C) ** 0.5)
+
+    def forward(self, v: Tensor, A_hat: Tensor) -> Tensor:
+        return F.relu(v + self.bn(A_hat @ self.V(v) + self.U(v)))           # (B, N, C)

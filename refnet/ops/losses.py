@@ -22,3 +22,101 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 0.0) -> Tensor:
     wrong = (1 - log_p.exp()).clamp(min=1e-12)                   # (B,)   0^γ has no slope for γ < 1
     each = -wrong ** gamma * log_p if gamma else -log_p          # (B,)
     return (each * known).sum() / known.sum().clamp(min=1)
+
+
+# ---- action units: labels y (B, N) are 0, 1, or −1 for unknown
+
+def occurrence_rates(y: Tensor) -> Tensor:
+    """How often each unit is there, among the frames where that is known.
+
+    y   (n, N)   →   r (N,)   nan for a unit that is known nowhere
+    """
+    return (y == 1).sum(0) / (y >= 0).sum(0)
+
+
+def occurrence_weights(r: Tensor, total: float = 1.0) -> Tensor:
+    """The weights of (6): the rarer a unit, the heavier.
+
+        megraphau (§2.3)   w_i = (1/r_i) / Σ_j (1/r_j)
+
+    r      (N,)   occurrence rates, all above 0
+    total  what they sum to
+    →      (N,)
+
+    Reading: §2.3 prints weights that sum to 1; those of the authors' code sum to N, which makes L_WA N times as large beside
+    L_E in (8).
+    """
+    return total * (1 / r) / (1 / r).sum()
+
+
+def weighted_asymmetric(p: Tensor, y: Tensor, w: Tensor, detach: bool = False) -> Tensor:
+    """Cross-entropy in which a unit that is absent, and called so, weighs little.
+
+        megraphau (6)   L_WA = −(1/N) Σ_i w_i [y_i log p_i + (1 − y_i) p_i log(1 − p_i)]
+
+    p       (B, N)   probabilities
+    y       (B, N)   labels
+    w       (N,)     weights
+    detach  no gradient through the p_i in the middle, as in the authors' code
+    →       ()       the mean over the known labels of all samples; 0 where none is known
+
+    Reading: p_i in the middle is a factor like the others, as printed; at p = 0.3, y = 0 the slope is 0.7852, detached 0.4286.
+    Reading: log 0 is not spoken of; p and 1 − p are kept above 10⁻⁸ there, as in the authors' code.
+    """
+    middle = p.detach() if detach else p
+    return _weighted(y * _log(p) + (1 - y) * middle * _log(1 - p), y, w)
+
+
+def weighted_bce(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    """(6) without the p_i in the middle.
+
+        megraphau (Table 3)   L_BCE = −(1/N) Σ_i w_i [y_i log p_i + (1 − y_i) log(1 − p_i)]
+
+    as `weighted_asymmetric`
+    """
+    return _weighted(y * _log(p) + (1 - y) * _log(1 - p), y, w)
+
+
+def _log(p: Tensor) -> Tensor:
+    return p.clamp(min=1e-8).log()
+
+
+def _weighted(each: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    known = y >= 0                                                                      # (B, N)
+    return -torch.where(known, w * each, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def pair_labels(y: Tensor) -> Tensor:
+    """What two units do together: 0 neither, 1 only j, 2 only i, 3 both; −1 where one of them is unknown.
+
+        megraphau (§2.3)   y^e_ij = 2 y_i + y_j
+
+    y   (B, N)   →   (B, N, N)
+    """
+    i, j = y[:, :, None], y[:, None]                                                    # (B, N, 1), (B, 1, N)
+    return torch.where((i >= 0) & (j >= 0), 2 * i + j, -1)
+
+
+def edge_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of what every pair does together.
+
+        megraphau (7)   L_E = −(1/|E|) Σ_i Σ_j y^e_ij log(e^{p^e_ij} / Σ_k e^{p^e_ik})
+
+    logits  (B, N, N, 4)
+    y       (B, N)         the units' labels
+    →       ()             the mean over the known edges of all samples; 0 where none is known
+
+    Reading: in (7) i counts edges and j the four patterns, while y^e_ij stood for a pair of nodes before; all N × N ordered
+    pairs count, those of a unit with itself too, as in the authors' code.
+    """
+    truth = pair_labels(y).flatten()                                                    # (B·N·N,)
+    log_p = logits.flatten(0, 2).log_softmax(-1).gather(-1, truth.clamp(min=0)[:, None])[:, 0]
+    return -torch.where(truth >= 0, log_p, 0.0).sum() / (truth >= 0).sum().clamp(min=1)
+
+
+def overall(L_WA: Tensor, L_E: Tensor, lam: float) -> Tensor:
+    """The loss of the second stage.
+
+        megraphau (8)   L = L_WA + λ L_E
+    """
+    return L_WA + lam * L_E

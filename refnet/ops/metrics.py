@@ -86,3 +86,18 @@ def expression_score(counts: Tensor) -> Tensor:
     challenge. Neither is defined beside (10). Emotion-GCN prints the same sum with the mean class accuracy as Acc.
     """
     return 0.33 * accuracy(counts) + 0.67 * f1_macro(counts)
+
+
+def f1_per_unit(target: Tensor, predicted: Tensor) -> Tensor:
+    """F1 of each action unit, from its counts over all frames.
+
+        megraphau (§3.1)   F1 = 2 P R / (P + R) = 2 TP / (2 TP + FP + FN)
+
+    target     (n, N)   0, 1, or −1 for unknown, which is left out
+    predicted  (n, N)   0 or 1
+    →          (N,)     0 for a unit that was neither there nor called
+    """
+    known = target >= 0
+    there, called = (target == 1).sum(0), (known & (predicted == 1)).sum(0)             # (N,) each
+    hit = ((target == 1) & (predicted == 1)).sum(0)
+    return 2 * hit / (there + called).clamp(min=1)

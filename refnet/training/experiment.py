@@ -52,6 +52,10 @@ def folds_of(job: Job, found: Collection) -> list[Fold]:
                             f"{len(fold.select)} to select")
         if len(fold.train) < 2:
             raise DataError(f"fold {fold.id}: one sample to train on; expected two or more")
+        for k, unit in enumerate(getattr(job.cfg, "aus", ())):
+            if not any(s.target["au"][k] == 1 for s in fold.train):
+                raise DataError(f"fold {fold.id}: action unit {unit} is there in none of {len(fold.train)} training samples; expected some, "
+                                "as its weight is one over its rate; leave it out with --aus, or give more data")
         seen = {s.target.get("expression", -1) for s in fold.train}
         if seen != {-1} and (absent := [name for k, name in enumerate(job.cfg.classes) if k not in seen]):
             raise DataError(f"fold {fold.id}: nothing to train on for {', '.join(absent)}, among {len(fold.train)} "
@@ -236,4 +240,4 @@ def machine(place: Place) -> str:
 
 def spelt(scores: dict[str, float]) -> str:
     """Acc 0.4123  F1 0.3987"""
-    return "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    return "  ".join(f"{name} {value:.4f}" for name, value in runs.headline(scores).items())

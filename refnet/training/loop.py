@@ -9,6 +9,7 @@ torch's own generators, whose states are in last.pt.
 import contextlib
 import dataclasses
 import math
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -85,6 +86,29 @@ def steps_to_go(job: Job, fold: Fold, place: Place, stage: int = 0) -> int:
     return sum(min(n, job.options.steps or sys.maxsize) for n in steps)
 
 
+def weights_for(fold: Fold, path: str) -> str:
+    """The file of --weights for a fold: itself; in a run's folder, the best.pt of that fold; else the one file named ...fold<id>...
+
+    Raises CheckpointError for a folder without one, and for a run's weights that were trained on other samples than this
+    fold's: those could be its test part.
+    """
+    where = Path(path)
+    if where.is_dir():
+        found = [p for p in (where / "best.pt", where / f"fold-{fold.id}" / "best.pt") if p.exists()]
+        found = found or [p for p in sorted(where.iterdir()) if re.search(rf"fold[-_]?{re.escape(fold.id)}(?![0-9])", p.name) and p.is_file()]
+        if len(found) != 1:
+            raise checkpoint.CheckpointError(where, f"{len(found)} weights for fold {fold.id} in this folder; expected best.pt, "
+                                             f"fold-{fold.id}/best.pt, or one file named ...fold{fold.id}...", "Name the file")
+        where = found[0]
+    if checkpoint.is_of_a_run(where):
+        saved = checkpoint.load(where)
+        if saved["data"] != fingerprint(fold.train):
+            raise checkpoint.CheckpointError(where, f"it is of fold {saved['fold']} of {saved['dataset']} and was trained on other samples "
+                                             f"than fold {fold.id} here trains on, perhaps on those that it tests", "Take the weights of this "
+                                             "fold; a run's folder gives each fold its own")
+    return str(where)
+
+
 class _Stage:
     """One stage of one fold: its network, its optimizer, and the epochs."""
 
@@ -111,7 +135,7 @@ class _Stage:
             carried = self.stage.carried or "every weight that has its name and shape"
             self.progress.say(f"{self.stage.name} starts from {self.before.name}: {carried}\n{report}")
         elif options.weights:
-            self.progress.say(job.paper.load_weights(model, options.weights, cfg))
+            self.progress.say(job.paper.load_weights(model, weights_for(self.fold, options.weights), cfg))
         self.model = distributed.synchronised(model.to(place.device), place)
         if not saved:
             self.progress.say(f"{self.title}{self.stage.name}: a network of "
@@ -218,7 +242,7 @@ class _Stage:
             row |= {f"select_{name}": float(value) for name, value in scores.items()}
         first = next(iter(scores), None)
         better = first is not None and math.isfinite(scores[first]) and (at.best is None or scores[first] > at.best)
-        numbers = "  ".join(f"{name} {row[name]:.4g}" for name in row if name not in ("stage", "epoch", "step"))
+        numbers = "  ".join(f"{name} {row[name]:.4g}" for name in runs.headline(row) if name not in ("stage", "epoch", "step"))
         note = "  (cut short by --steps)" if not whole else "  best" if better else ""
         line, last = f"{self._where()}  {numbers}{note}", at.epoch + 1 == self.stage.epochs
         if last or not (whole and self.title):                                    # of many folds, the last epochs alone

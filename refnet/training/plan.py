@@ -71,7 +71,7 @@ def settle(paper: ModuleType, key: str, dataset: str, preset: str, ablation: str
     """
     layers = [(f"data set {dataset}", paper.DATASETS[dataset].settings), (f"preset {preset}", paper.PRESETS[preset])]
     if ablation:
-        layers.append((ablation, paper.ABLATIONS[ablation].settings))
+        layers.append((ablation, paper.ABLATIONS[ablation].on(dataset)))
     try:
         cfg, sources = config.merge(paper.Config, *layers, ("yours", yours))
     except ValueError as error:

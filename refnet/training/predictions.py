@@ -49,8 +49,7 @@ def predict(paper: ModuleType, model: nn.Module, samples: list[Sample], cfg: Any
 
 def target_columns(target: dict[str, Tensor], columns: dict[str, Tensor]) -> dict[str, Tensor]:
     """The targets beside the paper's own columns: `target`, `target_AU01`, ..., `target_valence`, `target_arousal`."""
-    units = [name.removeprefix("predicted_") for name in columns
-             if name.startswith("predicted_") and not name.endswith(("_valence", "_arousal"))]
+    units = units_of(columns)
     found = {}
     if "expression" in target and "predicted" in columns:
         found["target"] = target["expression"]
@@ -59,6 +58,11 @@ def target_columns(target: dict[str, Tensor], columns: dict[str, Tensor]) -> dic
     if "va" in target and "predicted_valence" in columns:
         found |= {"target_valence": target["va"][:, 0], "target_arousal": target["va"][:, 1]}
     return found
+
+
+def units_of(columns: dict) -> list[str]:
+    """The action units that columns or rows are of: AU01, AU02, ..."""
+    return [name.removeprefix("predicted_") for name in columns if name.startswith("predicted_AU")]
 
 
 def stacked(samples: list[Sample]) -> dict[str, Tensor]:

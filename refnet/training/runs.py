@@ -119,6 +119,13 @@ def write_predictions(path: Path, rows: Rows, classes: tuple[str, ...]) -> None:
     write_text(path, _csv([list(rows)] + list(zip(*columns))))
 
 
+def write_units(path: Path, rows: Rows, units: list[str]) -> None:
+    """Write the action units of one's own pictures under OpenFace's names: AU01_c is 1 where it is called; AU01_p, its probability, is ours."""
+    columns = [rows["sample"], *(rows[f"predicted_{unit}"].tolist() for unit in units), *(rows[f"p_{unit}"].tolist() for unit in units)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, _csv([["sample", *(f"{unit}_c" for unit in units), *(f"{unit}_p" for unit in units)]] + list(zip(*columns))))
+
+
 def read_predictions(path: str | Path, classes: tuple[str, ...]) -> Rows:
     """Read predictions.csv back: the same rows that were written.
 
@@ -189,11 +196,16 @@ def pooled(parts: list[Rows]) -> Rows:
             for name, values in parts[0].items()}
 
 
+def headline(scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores without those of single action units, which log.csv and evaluate.py's table hold."""
+    return {name: value for name, value in scores.items() if " AU" not in name}
+
+
 def draw_log(folder: Path, log: list[dict[str, Any]]) -> None:
     """Draw curves.png: the loss terms above, the scores of the select part below."""
     if not log:
         return
-    names = [n for n in dict.fromkeys(name for row in log for name in row) if n not in ("stage", "epoch", "step", "lr")]
+    names = [n for n in dict.fromkeys(name for row in log for name in headline(row)) if n not in ("stage", "epoch", "step", "lr")]
     lines = {n: [float(row.get(n, "nan")) for row in log] for n in names}
     terms, scores = [n for n in names if not n.startswith("select_")], [n for n in names if n.startswith("select_")]
     panels = {"loss": terms} | ({"select": scores} if scores else {})
