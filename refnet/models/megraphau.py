@@ -126,12 +126,13 @@ PRESETS = {
     "demo": {
         "resize":     ours(54, "demo"),
         "size":       ours(48, "demo: the map is 6 × 6"),
+        "jitter":     ours(0.0, "demo: drawn faces differ in light and colour as they are"),
         "net":        ours(("resnet_demo", "swin_demo"), "demo"),
         "reduce":     ours((1, 2), "demo: C = 64"),
         "lr":         ours(2e-3, "demo: nothing is pre-trained"),
-        "lr_2":       ours((5e-4, 5e-4), "demo"),
-        "epochs":     ours(12, "demo"),
-        "epochs_2":   ours(4, "demo"),
+        "lr_2":       ours((1e-3, 1e-3), "demo"),
+        "epochs":     ours(9, "demo"),
+        "epochs_2":   ours(2, "demo"),
         "batch_size": ours(32, "demo"),
     },
 }

@@ -34,8 +34,8 @@ class CrossAttention(nn.Module):
 
     def weights(self, A: Tensor, B: Tensor) -> Tensor:
         """The softmax of (4): (*, D_a, D_b), every row sums to 1."""
-        scores = self.query(A) @ self.key(B).mT                                         # (*, D_a, D_b)
-        return (scores / math.sqrt(self.key.out_features)).softmax(-1)
+        q = self.query(A) / math.sqrt(self.key.out_features)                            # (*, D_a, d_k)
+        return (q @ self.key(B).mT).softmax(-1)                                         # (*, D_a, D_b)
 
     def forward(self, A: Tensor, B: Tensor) -> Tensor:
         return self.weights(A, B) @ self.value(B)                                       # (*, D_a, C)
@@ -81,7 +81,8 @@ class ARM(nn.Module):
         """P of every pair: (B, N, N, D, D), [:, i, j] how the tokens of j attend to those of i."""
         N, D = F.shape[1:3]
         q, k = self.attend.query(F).flatten(1, 2), self.attend.key(F).flatten(1, 2)     # (B, N·D, d_k)
-        scores = (q @ k.mT / math.sqrt(k.shape[-1])).unflatten(2, (N, D)).unflatten(1, (N, D))      # (B, j, D, i, D)
+        q = q / math.sqrt(k.shape[-1])
+        scores = (q @ k.mT).unflatten(2, (N, D)).unflatten(1, (N, D))                   # (B, j, D, i, D)
         return scores.movedim(3, 1).softmax(-1)                                         # (B, N, N, D, D)
 
     def forward(self, F: Tensor) -> Tensor:
