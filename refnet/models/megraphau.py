@@ -236,7 +236,8 @@ class MEGraphAU(nn.Module):
 
     Reading: §2.1 feeds X to AFG as the backbone gives it; the authors' code brings its channels down by a linear layer first,
     and a layer here is linear, normalised, ReLU. As the code.
-    Reading: Table 3 does not say what classifies without AFG or FGG. SC, on the mean of X, or of U_i: all rows alike, ours.
+    Reading: Table 3 does not say what classifies the backbone alone: the mean of X, a fully connected layer and a sigmoid, ours.
+    AFG without FGG goes to SC as it is.
     """
 
     def __init__(self, cfg: Config, mefl: bool):
@@ -247,7 +248,8 @@ class MEGraphAU(nn.Module):
         self.global_linear = LinearBlock(self.backbone.channels, C)
         self.AFG = LinearBlock(C, C, N) if cfg.AFG else None                            # §2.1
         self.FGG = FGGConv(C, N) if cfg.FGG and not mefl else None
-        self.s = nn.Parameter(nn.init.xavier_uniform_(torch.empty(N, C)))
+        self.fc = None if cfg.AFG else nn.Linear(C, N)
+        self.s = nn.Parameter(nn.init.xavier_uniform_(torch.empty(N, C))) if cfg.AFG else None
         self.mefl = mefl
         if mefl:                                                                        # §2.2
             self.FAM, self.ARM = CrossAttention(C), ARM(C, N)
@@ -255,16 +257,20 @@ class MEGraphAU(nn.Module):
             self.edge_fc = nn.Linear(C, 4)                                              # §2.3
             nn.init.xavier_uniform_(self.edge_fc.weight)
 
-    def maps(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The face X (B, D, C), the maps of the units U (B, N, D, C), the nodes V (B, N, C)"""
-        X = self.global_linear(self.backbone(resnet.normalise(x)).flatten(2).mT)        # (B, D, C)
-        if self.AFG is None:
-            return X, None, X.mean(1, keepdim=True).expand(-1, len(self.s), -1)
+    def face(self, x: Tensor) -> Tensor:
+        """X of §2.1: (B, D, C)"""
+        return self.global_linear(self.backbone(resnet.normalise(x)).flatten(2).mT)
+
+    def units(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """The units' maps U (B, N, D, C), and the nodes V (B, N, C)"""
         U = self.AFG(X).unflatten(-1, self.s.shape).movedim(2, 1)                       # (B, N, D, C)
-        return X, U, U.mean(2)                                                          # (B, N, C)      GAP
+        return U, U.mean(2)                                                             #                GAP
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        X, U, V = self.maps(x)
+        X = self.face(x)                                                                # (B, D, C)
+        if self.AFG is None:
+            return self.fc(X.mean(1)).sigmoid(), X.new_zeros(len(X), 0, 0, 4)           # (B, N)
+        U, V = self.units(X)                                                            # (B, N, D, C), (B, N, C)
         if not self.mefl:
             if self.FGG is not None:
                 V = self.FGG(V, scaled(nearest(V, self.cfg.K, self.cfg.ties)))          # (B, N, C)      Eq. 1
@@ -353,14 +359,17 @@ def load_weights(model: nn.Module, path: str, cfg: Config) -> str:
 def look(model: MEGraphAU, x: Tensor) -> dict[str, Tensor]:
     """What the pictures show of one face x (3, S, S).
 
-    →    "graph" (N, N)         Fig. 4: who is among whose K nearest nodes, of V
-         "p" (N,)               probabilities
+    →    "p" (N,)               probabilities
+         "graph" (N, N)         Fig. 4: who is among whose K nearest nodes, of V      where there is AFG
          "edges" (N, N, 4)      probabilities of what each pair does together      in the stage MEFL alone
          "attention" (N, h, w)  where each unit finds its cues: FAM's attention, the mean over the tokens that ask      likewise
     """
-    X, U, V = model.maps(x[None])
     p, pairs = model(x[None])
-    out = {"graph": nearest(V, model.cfg.K, model.cfg.ties)[0], "p": p[0]}
+    out = {"p": p[0]}
+    if model.AFG is not None:
+        X = model.face(x[None])
+        U, V = model.units(X)
+        out["graph"] = nearest(V, model.cfg.K, model.cfg.ties)[0]
     if model.mefl:
         side = math.isqrt(X.shape[1])
         seen = model.FAM.weights(U.flatten(1, 2), X).unflatten(1, U.shape[1:3]).mean(2)      # (1, N, D)
