@@ -12,7 +12,6 @@ import math
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,7 @@ from refnet.backbones.weights import State, load_weights as load_into
 from refnet.config import Row, Stage, ours, said
 from refnet.data import bp4d, disfa, drawn_units
 from refnet.data.augmentation import crop, jittered, mirrored
-from refnet.data.landmarks import Aligned
+from refnet.data.landmarks import pictures_of
 from refnet.data.protocols import as_delivered, k_folds
 from refnet.data.samples import DataSet, Sample
 from refnet.data.weight_files import read_state_dict
@@ -193,23 +192,9 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
     return (picture.contiguous(),)
 
 
-class Frame(NamedTuple):
-    """One frame of a clip, as a picture of its own."""
-    clip: Clip | Aligned
-    t: int
-
-    def __len__(self) -> int:
-        return 1
-
-    def read(self, indices: list[int], size: int | None = None) -> Tensor:
-        return self.clip.read([self.t for _ in indices], size)                          # (n, 3, size, size)
-
-
 def own(path: str, clip: Clip, points: Tensor | None) -> list[Sample]:
     """One's own pictures, one for each frame: cropped along landmarks (n, 68 or 51, 2) where given, else the centre square."""
-    names = [path] if len(clip) == 1 else [f"{path}/{clip.name(t)}" for t in range(len(clip))]
-    faces = clip if points is None else Aligned(clip, points)
-    return [Sample(name, Frame(faces, t), {}) for t, name in enumerate(names)]
+    return pictures_of(path, clip, points)
 
 
 def statistics(targets: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:
