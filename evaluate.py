@@ -73,7 +73,7 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
     if "predicted" in rows:
         print(confusion_table(metrics.confusion(rows["target"], rows["predicted"], len(classes)), classes))
     if units_of(rows):
-        print(unit_table(rows, lambda some: paper.score(some, cfg)))
+        print(unit_table(rows, lambda some: paper.score(some, cfg), printed_for(paper, job)))
     drawn = ["confusion"] * ("predicted" in rows) + list(pictures)
     print("\nwritten to " + str(folder) + ": " + ", ".join(["predictions.csv", *(f"{name}.png" for name in drawn)]))
 
@@ -88,10 +88,22 @@ def confusion_table(counts: Tensor, classes: tuple[str, ...]) -> str:
     return "\n".join(["rows: target, columns: predicted", head, *lines])
 
 
-def unit_table(rows: runs.Rows, score) -> str:
+def printed_for(paper, job) -> dict[str, float]:
+    """What the paper prints for each unit, for a run of its settings or its authors' code's on its data; nothing for any other run."""
+    for row in paper.ABLATIONS.values():
+        for ablation in ("", "as_code"):
+            if any(" AU" in name for name in row.scores(job.dataset)):
+                same = plan.settle(paper, job.key, job.dataset, "paper", ablation, row.settings, job.root, job.options)
+                if same.cfg == job.cfg:
+                    return row.scores(job.dataset)
+    return {}
+
+
+def unit_table(rows: runs.Rows, score, printed: dict[str, float]) -> str:
     """F1 in percent as action units are reported: a column a unit and the mean; a row a fold, where there are several, and all.
 
-    score   rows → {"F1": ..., "F1 AU01": ..., ...}
+    score     rows → {"F1": ..., "F1 AU01": ..., ...}
+    printed   the paper's, in percent
     """
     units, folds = units_of(rows), sorted(set(rows["fold"]))
     lines = [["AU", *(str(int(unit.removeprefix("AU"))) for unit in units), "Avg.", "frames"]]
@@ -102,6 +114,8 @@ def unit_table(rows: runs.Rows, score) -> str:
         found = score(some)
         lines.append([f"fold {name}" if name else "F1, mean of folds" if len(folds) > 1 else "F1",
                       *(f"{100 * found[f'F1 {unit}']:.1f}" for unit in units), f"{100 * found['F1']:.1f}", str(int(keep.sum()))])
+    if printed:
+        lines.append(["printed", *(f"{printed[f'F1 {unit}']:.1f}" if f"F1 {unit}" in printed else "" for unit in units), f"{printed['F1']:.1f}", ""])
     wide = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, wide))) for line in lines)
 

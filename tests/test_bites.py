@@ -6,6 +6,7 @@ import importlib
 import inspect
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,11 @@ class Bite(NamedTuple):
     caught_by: str         # a test in it
     given: dict = {}       # its arguments, but for the device
 
+
+BOX = tempfile.TemporaryDirectory()                              # for readers' tests, a folder each; gone when Python ends
+FOLDER = Path(BOX.name)
+PAIRS = {"B": 2, "N": 3, "dtype": torch.float64, "atol": 1e-10}
+SHIFTED = {"H": 5, "W": 7, "shift": (1, 1)}
 
 BITES = {
     # arpgnet (1)
@@ -70,9 +76,9 @@ BITES = {
     # arpgnet (10) and the losses
     "weights swapped":       Bite("ops/metrics.py", "0.33 * accuracy(counts) + 0.67", "0.67 * accuracy(counts) + 0.33", "test_arpgnet", "test_eq10_ten_frames"),
     "mean class accuracy":   Bite("ops/metrics.py", "0.33 * accuracy(counts)", "0.33 * recall_per_class(counts).mean()", "test_arpgnet", "test_eq10_ten_frames"),
-    "F1 without the 2":      Bite("ops/metrics.py", "return 2 * hit", "return hit", "test_arpgnet", "test_eq10_ten_frames"),
+    "F1 without the 2":      Bite("ops/metrics.py", "2 * hit / (counts", "hit / (counts", "test_arpgnet", "test_eq10_ten_frames"),
     "p_t for 1 − p_t":       Bite("ops/losses.py", "(1 - log_p.exp()).clamp", "log_p.exp().clamp", "test_arpgnet", "test_focal_by_hand"),
-    "unknown counted":       Bite("ops/losses.py", "known.sum().clamp(min=1)", "len(target)", "test_arpgnet", "test_focal_by_hand"),
+    "unknown counted":       Bite("ops/losses.py", "(each * known).sum() / known.sum().clamp(min=1)", "(each * known).sum() / len(target)", "test_arpgnet", "test_focal_by_hand"),
     # the sections around them
     "testing at the start":  Bite("models/arpgnet.py", "torch.full((T,), 0.5)", "torch.full((T,), 0.0)", "test_arpgnet", "test_sampling_one_frame_of_every_stretch"),
     "padding is heard":      Bite("models/arpgnet.py", "A * (heard | torch.eye", "A * (heard | torch.ones_like(A).bool() | torch.eye",
@@ -190,6 +196,88 @@ BITES = {
     "mean over all edges":   Bite("ops/scatter.py", "/ _along(degree, value, dim)", "/ len(index)", "test_ops", "test_scatter_by_hand"),
     "rows are predictions":  Bite("ops/metrics.py", "target[known] * C + predicted[known]", "predicted[known] * C + target[known]",
                                   "test_ops", "test_confusion_by_hand"),
+    # megraphau (§2.1), (1)
+    "K + 1 neighbours":      Bite("graphs/nearest.py", "best.indices[..., :K]", "best.indices[..., :K + 1]",
+                                  "test_megraphau", "test_section_21_nearest_by_hand"),
+    "of equals the last":    Bite("graphs/nearest.py", "likeness = v @ v.mT", "likeness = v @ v.mT + 1e-4 * torch.arange(N, device=v.device)",
+                                  "test_megraphau", "test_section_21_nearest_of_equals"),
+    "never oneself":         Bite("graphs/nearest.py", "likeness = v @ v.mT", "likeness = v @ v.mT - 1e9 * torch.eye(N, device=v.device)",
+                                  "test_megraphau", "test_section_21_nearest_by_hand"),
+    "A for A / K":           Bite("graphs/nearest.py", "return root[..., :, None] * A * root[..., None, :]", "return A",
+                                  "test_megraphau", "test_section_21_scaled_by_hand"),
+    "who listens to i":      Bite("ops/graph_conv.py", "A_hat @ self.V(v) + self.U(v)", "A_hat.mT @ self.V(v) + self.U(v)",
+                                  "test_megraphau", "test_eq1_by_hand"),
+    "a mean for each channel": Bite("ops/graph_conv.py", "self.bn(A_hat @ self.V(v) + self.U(v))", "self.bn((A_hat @ self.V(v) + self.U(v)).mT).mT",
+                                    "test_megraphau", "test_eq1_one_mean_for_each_unit"),
+    # megraphau (2)
+    "cosine below zero":     Bite("ops/similarity.py", "F.normalize(F.relu(v), dim=-1)", "F.normalize(v, dim=-1)",
+                                  "test_megraphau", "test_eq2_by_hand"),
+    "s as long as it is":    Bite("ops/similarity.py", "F.normalize(F.relu(s), dim=-1)", "F.relu(s)",
+                                  "test_megraphau", "test_eq2_by_hand"),
+    # megraphau (3), (4)
+    "units ask themselves":  Bite("ops/cross_attention.py", "attend(U.flatten(1, 2), X)", "attend(U.flatten(1, 2), U.flatten(1, 2))",
+                                  "test_megraphau", "test_eq3_by_hand"),
+    "tokens before units":   Bite("ops/cross_attention.py", "attend(U.flatten(1, 2), X)", "attend(U.transpose(1, 2).flatten(1, 2), X)",
+                                  "test_megraphau", "test_eq3_by_hand"),
+    "B asks A":              Bite("ops/cross_attention.py", "return self.weights(A, B) @ self.value(B)", "return self.weights(B, A).mT @ self.value(B)",
+                                  "test_megraphau", "test_eq4_by_hand"),
+    "√C for √d_k":           Bite("ops/cross_attention.py", "math.sqrt(self.key.out_features)", "math.sqrt(self.key.in_features)",
+                                  "test_megraphau", "test_eq4_by_hand"),
+    # megraphau (5)
+    "query and key swapped": Bite("ops/cross_attention.py", "scores = (q @ k.mT)", "scores = (k @ q.mT)",
+                                  "test_megraphau", "test_eq5_the_loop_twin", {**PAIRS, "training": False}),
+    "e_ji for e_ij":         Bite("ops/cross_attention.py", "e = P.mean(-2) @ V ", "e = (P.mean(-2) @ V).transpose(1, 2) ",
+                                  "test_megraphau", "test_eq5_by_hand"),
+    "running variance biased": Bite("ops/cross_attention.py", "(n / (n - 1).clamp(min=1))", "1",
+                                    "test_megraphau", "test_eq5_the_loop_twin", {**PAIRS, "training": True}),
+    "squares from zero":     Bite("ops/cross_attention.py", "self.everywhere(squares) / n - mean.square()", "self.everywhere(squares) / n",
+                                  "test_megraphau", "test_eq5_the_loop_twin", {**PAIRS, "training": True}),
+    # megraphau (§2.2)
+    "gates over receivers":  Bite("ops/gated_graph_conv.py", "eta = e.sigmoid().softmax(2)", "eta = e.sigmoid().softmax(1)",
+                                  "test_megraphau", "test_gated_nodes_by_hand"),
+    "1/N forgotten":         Bite("ops/gated_graph_conv.py", "(eta * self.V(x)[:, None]).mean(2)", "(eta * self.V(x)[:, None]).sum(2)",
+                                  "test_megraphau", "test_gated_nodes_by_hand"),
+    # megraphau (6)
+    "r for 1/r":             Bite("ops/losses.py", "total * (1 / r) / (1 / r).sum()", "total * r / r.sum()",
+                                  "test_megraphau", "test_section_23_weights_by_hand"),
+    "no p in the middle":    Bite("ops/losses.py", "(1 - y) * middle * _log(1 - p)", "(1 - y) * _log(1 - p)",
+                                  "test_megraphau", "test_eq6_by_hand"),
+    "p in the middle held":  Bite("ops/losses.py", "middle = p.detach() if detach else p", "middle = p.detach()",
+                                  "test_megraphau", "test_eq6_slopes_by_hand"),
+    "mean over unknown too": Bite("ops/losses.py", "w * each, 0.0).sum() / known.sum().clamp(min=1)", "w * each, 0.0).mean()",
+                                  "test_megraphau", "test_eq6_the_loop_twin"),
+    # megraphau (7), (8), §3.1
+    "2 y_j + y_i":           Bite("ops/losses.py", "2 * i + j, -1)", "2 * j + i, -1)",
+                                  "test_megraphau", "test_section_23_pairs_by_hand"),
+    "softmax over the edges": Bite("ops/losses.py", "logits.flatten(0, 2).log_softmax(-1)", "logits.flatten(0, 2).log_softmax(0)",
+                                   "test_megraphau", "test_eq7_by_hand"),
+    "λ on the nodes":        Bite("ops/losses.py", "return L_WA + lam * L_E", "return lam * L_WA + L_E",
+                                  "test_megraphau", "test_eq8"),
+    "λ and 1 − λ":           Bite("ops/losses.py", "return L_WA + lam * L_E", "return (1 - lam) * L_WA + lam * L_E",
+                                  "test_megraphau", "test_eq8"),
+    "calls of the unknown":  Bite("ops/metrics.py", "(known & (predicted == 1)).sum(0)", "(predicted == 1).sum(0)",
+                                  "test_megraphau", "test_f1_per_unit_by_hand"),
+    # megraphau: the backbones and the readers
+    "stride in the first 1 × 1": Bite("backbones/resnet.py",
+                                      "conv(c_in, width, 1), nn.BatchNorm2d(width)\n        self.conv2, self.bn2 = conv(width, width, 3, stride)",
+                                      "conv(c_in, width, 1, stride), nn.BatchNorm2d(width)\n        self.conv2, self.bn2 = conv(width, width, 3)",
+                                      "test_resnet", "test_numbers_of_torchvision", {"name": "resnet50", "total": 11820.828438317249, "values": {}}),
+    "shifted the other way": Bite("backbones/swin.py", "x.roll((-shift[0], -shift[1]), (1, 2))", "x.roll(shift, (1, 2))",
+                                  "test_swin", "test_block_agrees_with_a_slow_twin", SHIFTED),
+    "mask left out":         Bite("backbones/swin.py", "self.attn(windows(x, self.w), mask)", "self.attn(windows(x, self.w), None)",
+                                  "test_swin", "test_block_agrees_with_a_slow_twin", SHIFTED),
+    "bias transposed":       Bite("backbones/swin.py", "d = i[:, None] - i + w - 1", "d = i - i[:, None] + w - 1",
+                                  "test_swin", "test_relative_position_bias_by_hand"),
+    "merged row by row":     Bite("backbones/swin.py", "for c in (0, 1) for r in (0, 1)", "for r in (0, 1) for c in (0, 1)",
+                                  "test_swin", "test_patch_merging_order_by_hand"),
+    "9 is absent":           Bite("data/bp4d.py", '"9": -1}', '"9": 0}',
+                                  "test_au_readers", "test_bp4d_codes_pictures_and_counts", {"tmp_path": FOLDER / "9"}),
+    "folds from the first part": Bite("data/au_frames.py", "return str(3 - k)", "return str(1 + k)",
+                                      "test_au_readers", "test_bp4d_folds_as_published", {"tmp_path": FOLDER / "folds"}),
+    "> for ≥":               Bite("data/disfa.py", "level >= cfg.threshold", "level > cfg.threshold",
+                                  "test_au_readers", "test_disfa_threshold_and_order_of_units", {"tmp_path": FOLDER / "level"}),
+    "picture t is frame t":  Bite("data/disfa.py", "coded[t - 1] =", "coded[t] =",
+                                  "test_au_readers", "test_disfa_lines_count_from_1_and_pictures_from_0", {"tmp_path": FOLDER / "frame"}),
 }
 
 

@@ -135,6 +135,15 @@ def test_section_21_the_graph_has_no_gradient(device):
     assert not nearest(v, 2).requires_grad and not nearest(v, 2, ties=True).requires_grad
 
 
+def test_section_21_half_precision_chooses_the_same(device):
+    """megraphau (§2.1): v = 1, 1, 1.003: all hear node 2. bfloat16, in steps of 1/128 here, takes 1.003 for 1: then node 0."""
+    v = tensor([[[1.], [1.], [1.003]]], device=device)
+    assert nearest(v, 1).tolist() == [[[0, 0, 1]] * 3]
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        assert (v @ v.mT).unique().tolist() == [1]
+        assert nearest(v, 1).tolist() == [[[0, 0, 1]] * 3]
+
+
 def test_section_21_nearest_refuses(device):
     for K in (0, 4, -1):
         with pytest.raises(ValueError, match=f"{K}"):
@@ -592,7 +601,7 @@ def test_section_23_weights_of_bp4d(device):
 
 
 def test_eq6_by_hand(device):
-    """megraphau (6): p = ½, ½, ¼; y = 1, 0, 0; w = 1, 2, 4: ln 2, 2 · ½ · ln 2, 4 · ¼ · ln (4/3), over 3: 0.557993.
+    """megraphau (6): p = ½, ½, ¼; y = 1, 0, 0; w = 1, 2, 4: ln 2, 2 · ½ · ln 2, 4 · ¼ · ln (4/3), over 3: 0.557992.
 
     Without the middle p: (ln 2 + 2 ln 2 + 4 ln (4/3)) / 3 = 1.076723.
     """

@@ -6,7 +6,7 @@
      224 px    56      56       28       14        7             channels of resnet50: 64, 256, 512, 1024, 2048
       32 px    32      32       16        8        4             small=True: a stem that keeps the picture's size
 
-    megraphau (§2.1)    the full face representation is layer4's map, before any pooling; no fc is kept
+    ME-GraphAU takes layer4's map, before any pooling; no fc is kept.
 """
 import torch
 import torch.nn.functional as F
@@ -97,8 +97,6 @@ class Bottleneck(nn.Module):
 
 class ResNet(nn.Module):
     """The network without its pooling and fc: pictures to the last map.
-
-        megraphau (§2.1)   the backbone of the AFG module, with layouts resnet18, resnet50, resnet101
 
     x    (B, 3, H, W)               pictures, through `normalise`
     →    (B, channels, H/32, W/32)  layer4's map, rounding up; H/8, W/8 where small

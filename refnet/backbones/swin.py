@@ -177,8 +177,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * C, 2 * C, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))        # (B, H/2, row, W/2, column, C)
-        x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)               # (B, H/2, W/2, column·row·C)
+        x = torch.cat([x[:, r::2, c::2] for c in (0, 1) for r in (0, 1)], -1)        # (B, H/2, W/2, 4C)
         return self.reduction(self.norm(x))                      # (B, H/2, W/2, 2C)
 
 
@@ -208,8 +207,6 @@ class Stage(nn.Module):
 
 class Swin(nn.Module):
     """The network without its pooling and head: pictures to the map after the last normalisation.
-
-        megraphau (§2.1)   the backbone of the AFG module, with layouts swin_tiny, swin_small, swin_base
 
     x    (B, 3, H, W)               pictures, through `resnet.normalise`; sides are multiples of 8·patch
     →    (B, channels, H/32, W/32)  H/(8·patch) in general

@@ -14,14 +14,16 @@ def nearest(v: Tensor, K: int, ties: bool = False) -> Tensor:
 
     Raises ValueError where K is not in 1 ... N.
 
-    Reading: §2.1 does not say whether a node is its own neighbour; as the authors' code, it is a candidate like the others.
+    Reading: §2.1 does not say whether a node is its own neighbour. As in the authors' code it is a candidate like the others, and as
+    its likeness to itself is mostly the highest, K = 3 mostly means two others. Nor is a_ij = a_ji made so.
     Reading: of equal similarities the lower index is taken, ours, so that a node has K neighbours, as printed; the authors' code
     takes all of them.
     """
     N = v.shape[-2]
     if not 1 <= K <= N:
         raise ValueError(f"K is {K}; a graph of {N} nodes has 1 to {N} nearest")
-    with torch.no_grad(), torch.autocast(v.device.type, enabled=False):                 # in bfloat16 one row in twenty chose others
+    v = v.float() if v.dtype in (torch.bfloat16, torch.float16) else v                  # products of 8 bits would choose others
+    with torch.no_grad(), torch.autocast(v.device.type, enabled=False):
         likeness = v @ v.mT                                                             # (B, N, N)
         best = likeness.sort(dim=-1, descending=True, stable=True)
         if ties:
@@ -30,9 +32,13 @@ def nearest(v: Tensor, K: int, ties: bool = False) -> Tensor:
 
 
 def scaled(A: Tensor) -> Tensor:
-    """The weights of a graph's edges: A_ij / √(d_i d_j), d the nodes' own numbers of neighbours; A / K where all have K.
+    """The weights of a graph's edges; A / K where all nodes have K neighbours.
+
+        megraphau (§2.1)   Â_ij = a_ij / √(d_i d_j),  d_i = Σ_j a_ij
 
     A   (B, N, N)   →   (B, N, N)
+
+    Reading: (1) sums over neighbours without a weight; this one is the authors' code's.
     """
     root = A.sum(-1).clamp(min=1).rsqrt()                                               # (B, N)
     return root[..., :, None] * A * root[..., None, :]

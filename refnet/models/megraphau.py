@@ -2,28 +2,29 @@
 
 Luo, Song, Xie, Shen, Gunes. Learning Multi-dimensional Edge Feature-based AU Relation Graph for Facial Action Unit Recognition.
 
-    face ─ backbone ─ X (D, C) ─┬─ AFG ─ U (N, D, C) ─ GAP ─ V (N, C) ─ FGG ─ SC ─ p                stage ANFL   §2.1
-                                │        │            (1): K nearest in V   (1)  (2)                loss (6)
-                                └─ FAM ──┘                  V ─┐
-                                   (3, 4) ─ ARM ─ GAP ─ E (N, N, C) ─ GatedGCN × L ─┬─ SC ─ p       stage MEFL   §2.2
-                                            (5)                                     └─ FC ─ pairs   loss (6, 7, 8)
+    face ─ backbone ─ linear ─ X (D, C) ─┬─ AFG ─ U (N, D, C) ─ GAP ─ V (N, C) ─ FGG ─ SC ─ p        stage ANFL   §2.1
+                                         │        │                     │        (1)   (2)           loss (6)
+                                         │        │                     └────────────┐
+                                         └─ FAM ──┘                                  │
+                                            (3, 4) ─ ARM ─ GAP ─ E (N, N, C) ─ GatedGCN × L ─┬─ SC ─ p       stage MEFL   §2.2
+                                                     (5)                                     └─ FC ─ pairs   loss (6, 7, 8)
 """
 import math
-import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refnet.backbones import resnet, swin
-from refnet.backbones.weights import State, load_weights as load_into
+from refnet.backbones.weights import load_weights as load_into
 from refnet.config import Row, Stage, ours, said
 from refnet.data import bp4d, disfa, drawn_units
 from refnet.data.augmentation import crop, jittered, mirrored
 from refnet.data.landmarks import pictures_of
 from refnet.data.protocols import as_delivered, k_folds
+from refnet.data.released import me_graph_au
 from refnet.data.samples import DataSet, Sample
 from refnet.data.weight_files import read_state_dict
 from refnet.graphs.nearest import nearest, scaled
@@ -37,23 +38,37 @@ from refnet.pictures import Clip
 TWELVE = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 EIGHT = (1, 2, 4, 6, 9, 12, 25, 26)
 FAMILIES = ("resnet", "swin")                                    # the order of every pair of settings
-NETS = {name: partial(family, **layout) for family, layouts in ((resnet.ResNet, resnet.LAYOUTS), (swin.Swin, swin.LAYOUTS))
-        for name, layout in layouts.items()} | {
-    "resnet_demo": partial(resnet.ResNet, (1, 1, 1, 1), (16, 32, 64, 64), bottleneck=False, small=True),
-    "swin_demo":   partial(swin.Swin, 16, (1, 1, 2, 1), (1, 2, 4, 8), drop_path=0.0, patch=2)}
+LAYOUTS = resnet.LAYOUTS | swin.LAYOUTS | {
+    "resnet_demo": dict(layout=(1, 1, 1, 1), widths=(16, 32, 64, 64), bottleneck=False, small=True),
+    "swin_demo":   dict(width=16, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), drop_path=0.0, patch=2),
+}
+
+
+def backbone(name: str) -> nn.Module:
+    """A network of LAYOUTS: pictures (B, 3, S, S) to a map (B, channels, h, w)."""
+    return (swin.Swin if name.startswith("swin") else resnet.ResNet)(**LAYOUTS[name])
+
+
+@cache
+def fits(name: str) -> tuple[int, int]:
+    """What a network of LAYOUTS gives and takes: its map's channels, and the number that a picture's side is a multiple of."""
+    with torch.device("meta"):
+        net = backbone(name)
+    return net.channels, getattr(net, "step", 1)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Every number of the paper, and every number it leaves out. A pair holds the value for ResNets and that for Swin."""
+    """Every number of the paper, and every number it leaves out. A pair holds the value for ResNets and that for Swin; one alone
+    is for both."""
     aus:          tuple = said(TWELVE, "Table 1, BP4D")
     resize:       int   = ours(256, "pixels per side before the crop, as the authors' code")
     size:         int   = said(224, "§3.1, pixels per side of a face")
     flip:         bool  = ours(True, "no augmentation is printed; mirrored with probability ½, as the authors' code")
     jitter:       float = ours(0.4, "likewise: brightness, contrast and saturation times 1 ± this")
     threshold:    int   = ours(2, "the intensity from which a unit of DISFA counts as there: not printed; in wide use")
-    backbone:     str   = said("resnet", "§3.1; or swin")
-    net:          tuple = said(("resnet50", "swin_base"), "§3.1")
+    backbone:     str   = ours("resnet", "the paper has both, resnet and swin")
+    net:          tuple = said(("resnet50", "swin_base"), "§3.2, Tables 1 and 2; Swin's own settings, such as stochastic depth, as published")
     reduce:       tuple = ours((4, 2), "C is the backbone's channels over this; a linear layer that §2.1 does not mention, as the authors' code")
     AFG:          bool  = said(True, "Table 3, column 2")
     FGG:          bool  = said(True, "Table 3, column 3")
@@ -61,9 +76,9 @@ class Config:
     L_WA:         bool  = said(True, "Table 3, column 5; False is weighted binary cross-entropy")
     L_E:          bool  = said(True, "Table 3, column 6")
     K:            int   = said(3, "§3.1, BP4D")
-    ties:         bool  = ours(False, "§2.1 chooses K neighbours; True takes all that are as similar as the K-th, as the authors' code")
+    ties:         bool  = said(False, "§2.1, K neighbours; True takes all that are as similar as the K-th, as the authors' code")
     layers:       int   = said(2, "§2.2, L")
-    cited:        bool  = ours(False, "§2.2 names GatedGCN: the authors' own layer, or, True, that of the work it cites")
+    cited:        bool  = ours(False, "§2.2 names GatedGCN: the authors' own layer; True is that of the cited authors, with edge features")
     w_sum:        str   = said("one", "§2.3, what the weights w_i sum to; N in the authors' code")
     detach:       bool  = said(False, "(6), p_i is a factor like the others; True stops its gradient, as the authors' code")
     lam:          tuple = said((0.05, 0.01), "§3.1, λ of (8)")
@@ -80,21 +95,25 @@ class Config:
 
     def __post_init__(self):
         for name in ("resize", "size", "K", "layers", "epochs", "epochs_2", "batch_size", "threshold"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
+            if getattr(self, name) < (0 if name.startswith("epochs") else 1):           # 0 epochs: the weights as they are given
+                raise ValueError(f"{name} must be {int(not name.startswith('epochs'))} or more; got {getattr(self, name)}")
         if self.size > self.resize:
             raise ValueError(f"a crop of --size {self.size} does not fit into a picture of --resize {self.resize}")
         for name, words in (("backbone", FAMILIES), ("w_sum", ("one", "N")), ("stage", ("both", "ANFL", "MEFL"))):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}; got {getattr(self, name)}")
         for name in ("net", "reduce", "lam", "lr_2"):
-            if len(getattr(self, name)) != 2:
-                raise ValueError(f"{name} is a pair, for ResNets and for Swin; got {getattr(self, name)}")
-        for name, family in zip(self.net, FAMILIES):
-            if name not in NETS or not name.startswith(family):
-                raise ValueError(f"net names a ResNet and a Swin, {', '.join(NETS)}; got {' '.join(self.net)}")
-        if min(self.reduce) < 1:
-            raise ValueError(f"reduce must be 1 or more; got {self.reduce}")
+            if len(getattr(self, name)) not in (1, 2):
+                raise ValueError(f"{name} is one value, or a pair for ResNets and for Swin; got {getattr(self, name)}")
+        if self.of(self.net) not in LAYOUTS or not self.of(self.net).startswith(self.backbone):
+            raise ValueError(f"for --backbone {self.backbone}, net names one of {', '.join(n for n in LAYOUTS if n.startswith(self.backbone))}; "
+                             f"got {' '.join(self.net)}")
+        (channels, step), reduce = fits(self.of(self.net)), self.of(self.reduce)
+        if reduce < 1 or channels % reduce or channels // reduce % 2:
+            raise ValueError(f"reduce must divide the {channels} channels of {self.of(self.net)} into an even number; got {reduce}")
+        if self.size % step:
+            raise ValueError(f"{self.of(self.net)} takes sides that are multiples of {step}; got --size {self.size}, "
+                             f"the next is {-(-self.size // step) * step}")
         for name in ("beta1", "beta2", "jitter"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 0 or more and below 1; got {getattr(self, name)}")
@@ -116,15 +135,15 @@ class Config:
             raise ValueError("--stage MEFL needs --MEFL")
 
     def of(self, pair: tuple):
-        """The half of a pair that goes with the backbone."""
-        return pair[FAMILIES.index(self.backbone)]
+        """The half of a pair that goes with the backbone; of one value, that."""
+        return pair[min(FAMILIES.index(self.backbone), len(pair) - 1)]
 
 
 PRESETS = {
     "paper": {},
     "demo": {
         "resize":     ours(54, "demo"),
-        "size":       ours(48, "demo: the map is 6 × 6"),
+        "size":       ours(48, "demo: the map of resnet_demo is 6 × 6"),
         "jitter":     ours(0.0, "demo: drawn faces differ in light and colour as they are"),
         "net":        ours(("resnet_demo", "swin_demo"), "demo"),
         "reduce":     ours((1, 2), "demo: C = 64"),
@@ -143,6 +162,12 @@ DATASETS = {
 }
 
 SWITCHES = ("AFG", "FGG", "MEFL", "L_WA", "L_E")
+TABLES_1_2 = (  # ours, F1 (%) of each unit and their mean
+    ("table1.1", "resnet", "bp4d",  (53.7, 46.9, 59.0, 78.5, 80.0, 84.4, 87.8, 67.3, 52.5, 63.2, 50.6, 52.4, 64.7)),
+    ("table1.2", "swin",   "bp4d",  (52.7, 44.3, 60.9, 79.9, 80.1, 85.3, 89.2, 69.4, 55.4, 64.4, 49.8, 55.1, 65.5)),
+    ("table2.1", "resnet", "disfa", (54.6, 47.1, 72.9, 54.0, 55.7, 76.7, 91.1, 53.0, 63.1)),
+    ("table2.2", "swin",   "disfa", (52.5, 45.7, 76.1, 51.8, 46.5, 76.1, 92.9, 57.6, 62.4)),
+)
 TABLE_3 = (  # BP4D   AFG FGG MEFL L_WA L_E    F1 (%) printed: ResNet, Swin
     ((False, False, False, False, False), (59.1, 62.6)),
     ((True,  False, False, False, False), (60.4, 63.6)),
@@ -152,7 +177,10 @@ TABLE_3 = (  # BP4D   AFG FGG MEFL L_WA L_E    F1 (%) printed: ResNet, Swin
     ((True,  True,  True,  True,  False), (64.5, 65.4)),
     ((True,  True,  True,  True,  True),  (64.7, 65.5)),
 )
-ABLATIONS = {                                                    # --table 3, and --table 3swin
+ABLATIONS = {
+    row: Row({"backbone": family}, {data: {"F1": f1[-1]} | {f"F1 AU{unit:02d}": v for unit, v in zip(TWELVE if data == "bp4d" else EIGHT, f1)}})
+    for row, family, data, f1 in TABLES_1_2
+} | {                                                            # --table 3, and --table 3swin
     f"table3{'swin' * (family == 'swin')}.{row}": Row({"backbone": family} | dict(zip(SWITCHES, on)), {"bp4d": {"F1": printed[k]}})
     for k, family in enumerate(FAMILIES) for row, (on, printed) in enumerate(TABLE_3, 1)
 } | {
@@ -161,10 +189,16 @@ ABLATIONS = {                                                    # --table 3, an
 
 
 def stages(cfg: Config) -> tuple[Stage, ...]:
-    """The nodes, then the edges (§2.3); where there is no MEFL (Table 3, rows 1 to 4), the nodes alone."""
+    """The nodes, then the edges (§2.3).
+
+    Reading: Table 3 does not say how long each row was trained. Rows 1 to 4 have no MEFL and so one stage, as the authors' code
+    would have it; what MEFL gains there is also a gain of twice the epochs.
+    """
     nodes = Stage("ANFL", cfg.epochs)
     edges = Stage("MEFL", cfg.epochs_2, {"lr": cfg.of(cfg.lr_2)}, "backbone, global linear layer, AFG and s; FGG is left behind")
-    return (nodes,) * (cfg.stage != "MEFL") + (edges,) * (cfg.MEFL and cfg.stage != "ANFL")
+    if cfg.stage != "both":
+        return (nodes if cfg.stage == "ANFL" else edges,)
+    return (nodes, edges) if cfg.MEFL else (nodes,)
 
 
 # ---- what training and testing see
@@ -184,6 +218,7 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
 
     Reading: §3.1 crops faces to 224 × 224. The authors' code keeps them at 256 and cuts 224 out of that, at a place that it draws
     for the picture as it was stored; here it is drawn after the resize, which is the same where pictures are stored at 256.
+    Faces are found by none of ours: a picture that is not square gives its centre square.
     """
     picture = sample.clip.read([0], cfg.resize)[0].float() / 255                        # (3, R, R)
     picture = crop(picture, cfg.size, rng)                                              # (3, S, S)
@@ -217,18 +252,22 @@ class LinearBlock(nn.Module):
 
 
 class MEGraphAU(nn.Module):
-    """x (B, 3, S, S) in [0, 1] → probabilities (B, N), pairs (B, N, N, 4), none of them, (B, 0, 0, 4), in the stage ANFL
+    """x (B, 3, S, S) in [0, 1] → probabilities (B, N), and pairs (B, N, N, 4), or (B, 0, 0, 4) where nothing asks for pairs
 
     Reading: §2.1 feeds X to AFG as the backbone gives it; the authors' code brings its channels down by a linear layer first,
     and a layer here is linear, normalised, ReLU. As the code.
     Reading: Table 3 does not say what classifies the backbone alone: the mean of X, a fully connected layer and a sigmoid, ours.
     AFG without FGG goes to SC as it is.
+    Reading: §2.2 says that "only the well-trained AFG and MEFL are used" in the end; the answer comes from GatedGCN and SC, as in
+    Figure 2 and the authors' code. FGG alone is left behind.
+    Reading: SC is "re-employed" (§2.2): its s goes on from the first stage, and all that is carried over is trained on, as in the
+    authors' code.
     """
 
     def __init__(self, cfg: Config, mefl: bool):
         super().__init__()
         self.cfg, N = cfg, len(cfg.aus)
-        self.backbone = NETS[cfg.of(cfg.net)]()
+        self.backbone = backbone(cfg.of(cfg.net))
         C = self.backbone.channels // cfg.of(cfg.reduce)
         self.global_linear = LinearBlock(self.backbone.channels, C)
         self.AFG = LinearBlock(C, C, N) if cfg.AFG else None                            # §2.1
@@ -239,20 +278,30 @@ class MEGraphAU(nn.Module):
         if mefl:                                                                        # §2.2
             self.FAM, self.ARM = CrossAttention(C), ARM(C, N)
             self.gcn = nn.ModuleList(GatedGraphConv(C, N, cfg.cited) for _ in range(cfg.layers))
-            self.edge_fc = nn.Linear(C, 4)                                              # §2.3
-            nn.init.xavier_uniform_(self.edge_fc.weight)
+            self.edge_fc = nn.Linear(C, 4) if cfg.L_E else None                         # §2.3
+            if cfg.L_E:
+                nn.init.xavier_uniform_(self.edge_fc.weight)
 
     def face(self, x: Tensor) -> Tensor:
         """X of §2.1: (B, D, C)"""
         return self.global_linear(self.backbone(resnet.normalise(x)).flatten(2).mT)
 
     def units(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """The units' maps U (B, N, D, C), and the nodes V (B, N, C)"""
-        U = self.AFG(X).unflatten(-1, self.s.shape).movedim(2, 1)                       # (B, N, D, C)
+        """What AFG makes of the face.
+
+            megraphau (§2.1)   U_i = FC_i(X),  v_i = GAP(U_i)
+
+        X (B, D, C) → the units' maps U (B, N, D, C), the nodes V (B, N, C)
+        """
+        N, C = self.s.shape
+        U = self.AFG(X).unflatten(-1, (N, C)).movedim(2, 1)                             # (B, N, D, C)
         return U, U.mean(2)                                                             #                GAP
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        X = self.face(x)                                                                # (B, D, C)
+        return self.graph(self.face(x))
+
+    def graph(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """All that follows the face X (B, D, C)."""
         if self.AFG is None:
             return self.fc(X.mean(1)).sigmoid(), X.new_zeros(len(X), 0, 0, 4)           # (B, N)
         U, V = self.units(X)                                                            # (B, N, D, C), (B, N, C)
@@ -263,7 +312,8 @@ class MEGraphAU(nn.Module):
         E = self.ARM(fam(U, X, self.FAM))                                               # (B, N, N, C)   Eq. 3, 4, 5
         for layer in self.gcn:
             V, E = layer(V, E)                                                          #                §2.2
-        return similarity(V, self.s), self.edge_fc(E)                                   # (B, N), (B, N, N, 4)
+        pairs = V.new_zeros(len(V), 0, 0, 4) if self.edge_fc is None else self.edge_fc(E)
+        return similarity(V, self.s), pairs                                             # (B, N), (B, N, N, 4)
 
 
 def network(cfg: Config, stat: dict[str, Tensor], stage: Stage) -> nn.Module:
@@ -282,7 +332,11 @@ def loss(out: tuple[Tensor, Tensor], target: dict[str, Tensor], stat: dict[str, 
 
 
 def optimizer(model: nn.Module, cfg: Config, steps: int):
-    """AdamW, its learning rate on a cosine to zero, stepped every iteration (§3.1)."""
+    """AdamW with a cosine for its learning rate (§3.1).
+
+    Reading: §3.1 says "cosine decay", not how far or how often: to zero, a step every iteration; the weight decay falls on every
+    parameter. As the authors' code.
+    """
     adam = torch.optim.AdamW(model.parameters(), cfg.lr, (cfg.beta1, cfg.beta2), weight_decay=cfg.weight_decay)
     return adam, torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, steps))
 
@@ -294,7 +348,7 @@ def named(cfg: Config) -> list[str]:
 
 def predict(out: tuple[Tensor, Tensor], cfg: Config) -> dict[str, Tensor]:
     """Each unit's call and its probability."""
-    columns = zip(named(cfg), out[0].float().unbind(1))
+    columns = zip(named(cfg), out[0].float().clamp(0, 1).unbind(1))
     return {name: column for unit, p in columns for name, column in ((f"predicted_{unit}", (p >= cfg.called).long()), (f"p_{unit}", p))}
 
 
@@ -309,35 +363,12 @@ def score(rows: dict, cfg: Config) -> dict[str, float]:
     return {"F1": each.mean().item()} | {f"F1 {unit}": f1 for unit, f1 in zip(named(cfg), each.tolist())}
 
 
-RENAMED = (  # of the authors' released checkpoints
-    (r"^head\.sc$", "s"), (r"^head\.edge_fc\.", "edge_fc."),
-    (r"^head\.edge_extractor\.FAM\.linear_", "FAM."), (r"^head\.edge_extractor\.ARM\.linear_", "ARM.attend."),
-    (r"^(FAM|ARM\.attend)\.q\.", r"\1.query."), (r"^(FAM|ARM\.attend)\.k\.", r"\1.key."), (r"^(FAM|ARM\.attend)\.v\.", r"\1.value."),
-    (r"^head\.edge_extractor\.edge_proj\.", "ARM.project."), (r"^head\.edge_extractor\.bn\.", "ARM.bn."),
-    (r"^head\.gnn\.([UV])\.", r"FGG.\1."), (r"^head\.gnn\.bnv\.", "FGG.bn."),
-    (r"^head\.gnn\.([UVABE])([12])\.", r"gcn.\2.\1."), (r"^head\.gnn\.bn([ve])([12])\.", r"gcn.\2.bn_\1."),
-    (r"^gcn\.1\.", "gcn.0."), (r"^gcn\.2\.", "gcn.1."),
-)
-
-
-def as_ours(state: State) -> State:
-    """The authors' tensors under our names: the layers of AFG, one for each unit there, are one behind the other here."""
-    state = {name.removeprefix("module."): t for name, t in state.items()}
-    units = {name for name in state if name.startswith("head.class_linears.")}
-    out = {name: t for name, t in state.items() if name not in units}
-    for part in dict.fromkeys(name.split(".", 3)[3] for name in units):
-        each = [state[f"head.class_linears.{i}.{part}"] for i in range(sum(name.endswith(f".{part}") for name in units))]
-        out[f"AFG.{part}"] = torch.cat(each) if each[0].dim() else each[0]
-    for pattern, ours_ in RENAMED:
-        out = {re.sub(pattern, ours_, name): t for name, t in out.items()}
-    return out
-
-
 def load_weights(model: nn.Module, path: str, cfg: Config) -> str:
     """ImageNet's weights into the backbone, or the authors' released checkpoint, or a run's, into the whole network."""
-    state = read_state_dict(path)
-    whole = any(name.startswith("backbone.") for name in as_ours(state))
-    return str(load_into(model, as_ours(state), source=path)) if whole else f"backbone: {load_into(model.backbone, state, source=path)}"
+    state = me_graph_au(read_state_dict(path))
+    if any(name.startswith("backbone.") for name in state):
+        return str(load_into(model, state, source=path))
+    return f"backbone: {load_into(model.backbone, state, source=path)}"
 
 
 @torch.no_grad()
@@ -346,17 +377,19 @@ def look(model: MEGraphAU, x: Tensor) -> dict[str, Tensor]:
 
     →    "p" (N,)               probabilities
          "graph" (N, N)         Fig. 4: who is among whose K nearest nodes, of V      where there is AFG
-         "edges" (N, N, 4)      probabilities of what each pair does together      in the stage MEFL alone
-         "attention" (N, h, w)  where each unit finds its cues: FAM's attention, the mean over the tokens that ask      likewise
+         "edges" (N, N, 4)      probabilities of what each pair does together      where there is MEFL, trained by L_E
+         "attention" (N, h, w)  where each unit finds its cues: FAM's attention, the mean over the tokens that ask      with MEFL
     """
-    p, pairs = model(x[None])
+    X = model.face(x[None])                                                             # (1, D, C)
+    p, pairs = model.graph(X)
     out = {"p": p[0]}
     if model.AFG is not None:
-        X = model.face(x[None])
         U, V = model.units(X)
         out["graph"] = nearest(V, model.cfg.K, model.cfg.ties)[0]
     if model.mefl:
         side = math.isqrt(X.shape[1])
         seen = model.FAM.weights(U.flatten(1, 2), X).unflatten(1, U.shape[1:3]).mean(2)      # (1, N, D)
-        out |= {"edges": pairs[0].softmax(-1), "attention": seen[0].unflatten(-1, (side, side))}
+        out["attention"] = seen[0].unflatten(-1, (side, side))
+    if pairs.numel():
+        out["edges"] = pairs[0].softmax(-1)
     return out

@@ -1,12 +1,13 @@
 """Cross attention: one set of tokens asks, another answers; and what grows from it, features of every pair of nodes.
 
-Convention: e[:, i, j] is what node i hears from node j; as in (5), j asks and i answers.
+Convention: e[:, i, j] is e_ij of (5): the tokens of j ask, those of i answer.
 """
 import math
 
 import torch
 import torch.nn.functional as nn_f
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 
 def _linear(C: int, C_out: int) -> nn.Linear:
@@ -25,7 +26,10 @@ class CrossAttention(nn.Module):
     B   (*, D_b, C)   tokens that answer
     →   (*, D_a, C)
 
-    Reading: (4) does not print the width of queries and keys; d_k = C/2, and a bias in each map, as the authors' code.
+    Reading: §2.1 has X and U_i as C × D, channels first, so that (4) as printed would attend to channels. The text means facial
+    regions: tokens (D, C), as the authors' code.
+    Reading: d_k is "the number of the 'key's' channels": C, were X the key; C/2 for B W_k, which the authors' code halves. As the
+    code, with a bias in each map.
     """
 
     def __init__(self, C: int):
@@ -63,14 +67,15 @@ class ARM(nn.Module):
     F   (B, N, D, C)
     →   (B, N, N, C)   e[:, i, j]
 
-    With P the attention of F_j to F_i, and Y = P V the D tokens of a pair, nothing of the size N × N × D × C is built:
+    With P the attention of F_j to F_i, V what F_i answers, and P V the D tokens of a pair, nothing of the size N × N × D × C is built:
 
-        GAP(Y)       = GAP(P) V                    the mean over the tokens that ask is taken of the attention
+        GAP(P V)     = GAP(P) V                    the mean over the tokens that ask is taken of the attention
         P (F W + b)  = P F W + b                   rows of P sum to 1: W_v and the projection are one map, made once a unit
-        Σ Y²         = Σ (P V Vᵀ) ∘ P              all that a normalisation over the tokens must know of Y beside its mean
+        Σ (P V)²     = Σ (P V Vᵀ) ∘ P              all that a normalisation must know of the tokens beside their mean
 
     Reading: (5) goes from attention to GAP; the authors' code has a linear projection and a normalisation between, one for each
     ordered pair, over samples, tokens and channels. As the code.
+    Over several GPUs these are those of the whole batch, where `bn` has been made an nn.SyncBatchNorm.
     """
 
     def __init__(self, C: int, N: int):
@@ -86,29 +91,37 @@ class ARM(nn.Module):
         return scores.movedim(3, 1).softmax(-1)                                         # (B, N, N, D, D)
 
     def forward(self, F: Tensor) -> Tensor:
-        value, N, D = self.attend.value, *F.shape[1:3]
+        value, N = self.attend.value, F.shape[1]
         V = nn_f.linear(F, self.project.weight @ value.weight, self.project(value.bias))     # (B, N, D, C)
         P = self.attention(F)                                                           # (B, N, N, D, D)
-        Y = P.mean(-2) @ V                                                              # (B, N, N, C)   GAP
+        e = P.mean(-2) @ V                                                              # (B, N, N, C)   GAP
         if self.training:
-            mean, variance = self.moments(P, V, Y)                                      # (N, N) each
+            mean, variance = self.moments(P, V, e)                                      # (N, N) each
         else:
             mean, variance = self.bn.running_mean.unflatten(0, (N, N)), self.bn.running_var.unflatten(0, (N, N))
         scale = self.bn.weight.unflatten(0, (N, N)) * (variance + self.bn.eps).rsqrt()  # (N, N)
-        return (Y - mean[..., None]) * scale[..., None] + self.bn.bias.unflatten(0, (N, N))[..., None]
+        return (e - mean[..., None]) * scale[..., None] + self.bn.bias.unflatten(0, (N, N))[..., None]
 
-    def moments(self, P: Tensor, V: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of every pair's tokens, which its running statistics follow, as nn.BatchNorm2d has it."""
-        N, n = len(V[0]), V[:, 0].numel()                                               # n = B · D · C
-        middle = V.detach().mean((0, 2, 3))                                             # (N,)   from there the squares lose nothing
+    def moments(self, P: Tensor, V: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of every pair's tokens P V, which the running statistics follow as nn.BatchNorm2d has it.
+
+        P (B, N, N, D, D), V (B, N, D, C), e (B, N, N, C) → (N, N) each
+        """
+        B, N, D, C = V.shape
+        n = self.everywhere(V.new_full((), B * D * C))
+        middle = self.everywhere(V.detach().sum((0, 2, 3))) / n                         # (N,)     counted from there, squares are small
         V = V - middle[:, None, None]
-        mean = Y.mean((0, 3)) - middle[:, None]                                         # (N, N)
         rows = P.flatten(2, 3)                                                          # (B, N, N·D, D)
         squares = ((rows @ (V @ V.mT)) * rows).sum((0, 3)).unflatten(1, (N, -1)).sum(-1)      # (N, N)   Σ (P V Vᵀ) ∘ P
-        variance = (squares / n - mean.square()).clamp(min=0)
+        mean = self.everywhere((e - middle[:, None, None]).sum((0, 3)) * D) / n         # (N, N)
+        variance = (self.everywhere(squares) / n - mean.square()).clamp(min=0)
         mean = mean + middle[:, None]
         with torch.no_grad():
             self.bn.num_batches_tracked.add_(1)
             self.bn.running_mean.lerp_(mean.flatten().to(self.bn.running_mean.dtype), self.bn.momentum)
-            self.bn.running_var.lerp_((variance.flatten() * (n / max(n - 1, 1))).to(self.bn.running_var.dtype), self.bn.momentum)
+            self.bn.running_var.lerp_((variance.flatten() * (n / (n - 1).clamp(min=1))).to(self.bn.running_var.dtype), self.bn.momentum)
         return mean, variance
+
+    def everywhere(self, x: Tensor) -> Tensor:
+        """The sum over all processes, gradient included, where `bn` is synchronised; else x itself."""
+        return all_reduce(x) if isinstance(self.bn, nn.SyncBatchNorm) else x

@@ -10,8 +10,13 @@ class GatedGraphConv(nn.Module):
 
         megraphau (§2.2)   ê_ij = A x_i + B x_j + E e_ij
                            e'_ij = e_ij + ReLU(BN(ê_ij))
-                           η_ij = softmax_j(σ(e'_ij))                    cited: σ(ê_ij) / (Σ_j' σ(ê_ij') + 10⁻⁶)
-                           x'_i = ReLU(x_i + BN(U x_i + Σ_j η_ij ∘ V x_j / N))    cited: x_i + ReLU(BN(U x_i + Σ_j η_ij ∘ V x_j))
+                           η_ij = softmax_j(σ(e'_ij))
+                           x'_i = ReLU(x_i + BN(U x_i + Σ_j η_ij ∘ V x_j / N))
+                           cited:
+                           η_ij = σ(ê_ij) / (Σ_j' σ(ê_ij') + 10⁻⁶)
+                           x'_i = x_i + ReLU(BN(U x_i + Σ_j η_ij ∘ V x_j))
+
+    A, B, E, U, V are five linear maps, as the cited work calls them; not the page's maps U_i, nodes V and edges E.
 
     x   (B, N, C)      node features
     e   (B, N, N, C)   edge features, e[:, i, j] from sender j to receiver i

@@ -29,14 +29,14 @@ class GraphConv(nn.Module):
 class FGGConv(nn.Module):
     """The facial graph generator's layer: what a node is, and what its neighbours are, normalised for each node.
 
-        megraphau (1)   v_i^FGG = σ[g(v_i, Σ_j r(v_j, a_ij))],   σ = ReLU,  g = v + BN(U v + ·),  r = a_ij V v_j
+        megraphau (1)   v_i^FGG = σ[g(v_i, Σ_j r(v_j, a_ij))],   σ = ReLU,  g = v + BN(U v + ·),  r = â_ij V v_j
 
     v       (B, N, C)   node features
     A_hat   (B, N, N)   the graph's weights, as built in graphs/nearest.py: rows receive
     →       (B, N, C)
 
-    Reading: (1) leaves σ, g and r open; as the authors' code. BN has one mean and one variance for each node, over samples and
-    channels.
+    Reading: (1) leaves σ, g and r open; as the authors' code, which also divides a_ij by K. BN has one mean and one variance for each
+    node, over samples and channels.
     """
 
     def __init__(self, C: int, N: int):

@@ -29,6 +29,8 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 0.0) -> Tensor:
 def occurrence_rates(y: Tensor) -> Tensor:
     """How often each unit is there, among the frames where that is known.
 
+        megraphau (§2.3)   r_i = frames with unit i / frames where i is known
+
     y   (n, N)   →   r (N,)   nan for a unit that is known nowhere
     """
     return (y == 1).sum(0) / (y >= 0).sum(0)
@@ -70,9 +72,11 @@ def weighted_asymmetric(p: Tensor, y: Tensor, w: Tensor, detach: bool = False) -
 def weighted_bce(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
     """(6) without the p_i in the middle.
 
-        megraphau (Table 3)   L_BCE = −(1/N) Σ_i w_i [y_i log p_i + (1 − y_i) log(1 − p_i)]
+        megraphau (§3.2)   L_BCE = −(1/N) Σ_i w_i [y_i log p_i + (1 − y_i) log(1 − p_i)]
 
-    as `weighted_asymmetric`
+    p (B, N), y (B, N), w (N,) → (), as `weighted_asymmetric`
+
+    Reading: Table 3's "widely-used weighted binary cross-entropy" has no formula; the weights of (6) are ours.
     """
     return _weighted(y * _log(p) + (1 - y) * _log(1 - p), y, w)
 
@@ -106,8 +110,8 @@ def edge_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     y       (B, N)         the units' labels
     →       ()             the mean over the known edges of all samples; 0 where none is known
 
-    Reading: in (7) i counts edges and j the four patterns, while y^e_ij stood for a pair of nodes before; all N × N ordered
-    pairs count, those of a unit with itself too, as in the authors' code.
+    Reading: in (7) i counts edges and j the four patterns, while two indices of an edge e_ij are a pair of nodes elsewhere; all N × N
+    ordered pairs count, those of a unit with itself too, as in the authors' code.
     """
     truth = pair_labels(y).flatten()                                                    # (B·N·N,)
     log_p = logits.flatten(0, 2).log_softmax(-1).gather(-1, truth.clamp(min=0)[:, None])[:, 0]
@@ -118,5 +122,7 @@ def overall(L_WA: Tensor, L_E: Tensor, lam: float) -> Tensor:
     """The loss of the second stage.
 
         megraphau (8)   L = L_WA + λ L_E
+
+    L_WA (), L_E () → ()
     """
     return L_WA + lam * L_E

@@ -136,6 +136,8 @@ class _Stage:
             self.progress.say(f"{self.stage.name} starts from {self.before.name}: {carried}\n{report}")
         elif options.weights:
             self.progress.say(job.paper.load_weights(model, weights_for(self.fold, options.weights), cfg))
+        elif self.stage.carried or job.preset == "paper" and job.root:
+            self.progress.say(f"{self.title}{self.stage.name}: no --weights, so every weight is drawn at random")
         self.model = distributed.synchronised(model.to(place.device), place)
         if not saved:
             self.progress.say(f"{self.title}{self.stage.name}: a network of "
@@ -175,7 +177,10 @@ class _Stage:
             self.close_epoch(whole)
         if not self.kept:
             self.keep()
-        if at.best is None and self.fold.select:
+        if not self.stage.epochs:
+            self.keep()
+            self.save_best("the weights as they were given: no epochs were asked for")
+        elif at.best is None and self.fold.select:
             self.save_best("--steps ended before an epoch was done" if at.cut else
                            "the last epoch: no score on the select part was a number")
         distributed.wait(self.place)
