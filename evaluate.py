@@ -128,24 +128,36 @@ def faces_given(args: argparse.Namespace) -> list[tuple[str, Clip, Tensor | None
     clips = [Clip(path) for path in args.paths]
     if not args.landmarks:
         return [(path, clip, None) for path, clip in zip(args.paths, clips)]
-    points, names = read_landmarks(args.landmarks), names_of_rows(args.landmarks)
-    names = [Path(name).name for name in names or []]
-    files = {p.name: p for clip in clips for p in clip.frames or [clip.path]}
-    if any(name in files for name in names) and names != [p.name for clip in clips for p in clip.frames or [clip.path]]:
-        rows = [(name, k) for k, name in enumerate(names) if name in files]
-        times, given = Counter(name for name, _ in rows), []
-        for n, (name, k) in enumerate(rows):
-            nth = sum(other == name for other, _ in rows[:n + 1])
-            given.append((f"{files[name]}" + (f"#{nth}" if times[name] > 1 else ""), Clip(files[name]), points[k:k + 1]))
-        left = [str(path) for name, path in files.items() if name not in times]
-        print(f"{args.landmarks}: {len(given)} faces in {len(times)} pictures" + (f"; none in {', '.join(left[:5])}" if left else "")
-              + (f"; {len(names) - len(given)} rows are of other pictures" if len(given) < len(names) else ""))
-        return given
-    n = sum(map(len, clips))
-    if len(points) != n:
-        raise DataError(f"{args.landmarks}: {len(points)} rows, but {n} frames were given; a row a frame is needed, in order, or a first "
-                        "column that names the pictures")
-    return list(zip(args.paths, clips, points.split([len(c) for c in clips])))
+    points, names = read_landmarks(args.landmarks), names_of_rows(args.landmarks) or []
+    files = [file for clip in clips for file in clip.frames or [clip.path] * len(clip)]               # of every frame
+    inside = [[k for k, file in enumerate(files) if named(file, name)] or None for name in names]
+    in_order = len(points) == len(files) and all(fits is None or k in fits for k, fits in enumerate(inside))
+    if in_order or not any(inside):
+        if len(points) != len(files):
+            raise DataError(f"{args.landmarks}: {len(points)} rows, but {len(files)} frames were given; a row a frame is needed, in "
+                            "order, or a first column that names the pictures")
+        if names and None in inside:
+            print(f"{args.landmarks} names other pictures, such as {names[inside.index(None)]}; its rows are taken in their order")
+        return list(zip(args.paths, clips, points.split([len(c) for c in clips])))
+    given, times, seen = [], Counter(fits[0] for fits in inside if fits), Counter()
+    for k, (name, fits) in enumerate(zip(names, inside)):
+        if fits and len(fits) > 1:
+            raise DataError(f"{args.landmarks}: {name} is {len(fits)} of the frames given, {files[fits[0]]} and others; name the folder "
+                            "too, or give a row for every frame of a clip, in order")
+        if fits:
+            file, seen[fits[0]] = files[fits[0]], seen[fits[0]] + 1
+            given.append((f"{file}#{seen[fits[0]]}" if times[fits[0]] > 1 else str(file), Clip(file), points[k:k + 1]))
+    left = [str(file) for k, file in enumerate(files) if k not in times]
+    print(f"{args.landmarks}: {len(given)} faces in {len(times)} pictures" + (f"; none in {', '.join(left[:5])}" if left else "")
+          + (f"; {len(names) - len(given)} rows are of other pictures" if len(given) < len(names) else ""))
+    return given
+
+
+def named(file: Path, name: str) -> bool:
+    """Whether a name from a landmark file is this file's: the same path, as far as both go back."""
+    ours, theirs = file.parts, Path(name).parts
+    n = min(len(ours), len(theirs))
+    return n > 0 and ours[-n:] == theirs[-n:]
 
 
 def evaluate_own(file: Path, args: argparse.Namespace, device: torch.device) -> None:
@@ -227,7 +239,7 @@ def main(argv: list[str]) -> int:
     args, unknown = p.parse_known_args(argv)
     config.refuse_unknown(p, unknown)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             carry_out(args)
         return 0
     except (runs.UsageError, DataError, PictureError, CheckpointError) as error:

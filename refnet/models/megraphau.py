@@ -366,9 +366,9 @@ def score(rows: dict, cfg: Config) -> dict[str, float]:
 def load_weights(model: nn.Module, path: str, cfg: Config) -> str:
     """ImageNet's weights into the backbone, or the authors' released checkpoint, or a run's, into the whole network."""
     state = me_graph_au(read_state_dict(path))
-    if any(name.startswith("backbone.") for name in state):
-        return str(load_into(model, state, source=path))
-    return f"backbone: {load_into(model.backbone, state, source=path)}"
+    inside = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
+    report = load_into(model.backbone, inside or state, source=path)                    # refuses those of another backbone
+    return str(load_into(model, state, needed=0.0, source=path)) if inside else f"backbone: {report}"
 
 
 @torch.no_grad()

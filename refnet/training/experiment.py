@@ -19,7 +19,7 @@ from refnet.training.batches import Prepared, collate, loader, shard, to_device
 from refnet.training.count import report as size_report
 from refnet.training.distributed import Place, wait
 from refnet.training.job import Job, Stop
-from refnet.training.loop import train
+from refnet.training.loop import train, weights_for
 from refnet.training.predictions import stacked
 from refnet.training.progress import Progress, clock
 from refnet.training.together import Task, one_core, train_together
@@ -116,6 +116,8 @@ def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, com
     classes = getattr(job.cfg, "classes", ())
     say(describe(job, found, folds, place))
 
+    for fold in folds if job.options.weights and not saved else ():
+        weights_for(fold, job.options.weights)                  # raises where one is missing, or has seen what the fold tests
     ready(job, folds, place, stop, workers)
     if job.paper.DATASETS[job.dataset].small:                   # what is trained on lies in memory then
         job = job._replace(options=job.options._replace(workers=0))
