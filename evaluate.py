@@ -66,6 +66,7 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
     folder.mkdir(parents=True, exist_ok=True)
     runs.write_predictions(folder / "predictions.csv", runs.pooled(parts), classes)
     runs.draw_confusion(folder, rows, classes, f"{job.key}, {experiment.data_name(job)}, seed {saved['seed']}")
+    pictures = models.load(job.key, "figures").of_rows(paper, rows, cfg) | pictures
     for name, picture in pictures.items():
         write_picture(picture, folder / f"{name}.png")
     print(f"\n{len(rows['sample'])} samples of the tested part, {experiment.data_name(job)}, seed {saved['seed']}, "
@@ -94,7 +95,7 @@ def printed_for(paper, job) -> dict[str, float]:
         for ablation in ("", "as_code"):
             if any(" AU" in name for name in row.scores(job.dataset)):
                 same = plan.settle(paper, job.key, job.dataset, "paper", ablation, row.settings, job.root, job.options)
-                if same.cfg == job.cfg:
+                if same.cfg == job.cfg and not job.options.steps:
                     return row.scores(job.dataset)
     return {}
 
@@ -131,6 +132,8 @@ def faces_given(args: argparse.Namespace) -> list[tuple[str, Clip, Tensor | None
     points, names = read_landmarks(args.landmarks), names_of_rows(args.landmarks) or []
     files = [file for clip in clips for file in clip.frames or [clip.path] * len(clip)]               # of every frame
     inside = [[k for k, file in enumerate(files) if named(file, name)] or None for name in names]
+    if len(points) == len(files) and sorted(map(tuple, (fits or () for fits in inside))) == [(k,) for k in range(len(files))]:
+        points, inside = points[sorted(range(len(files)), key=lambda row: inside[row])], [[k] for k in range(len(files))]
     in_order = len(points) == len(files) and all(fits is None or k in fits for k, fits in enumerate(inside))
     if in_order or not any(inside):
         if len(points) != len(files):

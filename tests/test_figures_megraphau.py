@@ -399,10 +399,12 @@ def test_report_takes_the_richest_face_that_is_mostly_right(device, one_thread, 
         f"{kind}_{unit}": v[:, k] for kind, v in (("target", y), ("predicted", called), ("p", .1 + .8 * called))
         for k, unit in enumerate(paper.named(cfg))}
     out = figures.of_report(paper, model, samples, rows, device)
-    assert list(out) == ["f1", "units", "graph", "edges", "attention"] and all(margin_is_paper(i) for i in out.values())
+    assert list(out) == ["units", "graph", "edges", "attention"] and all(margin_is_paper(i) for i in out.values())
+    assert list(figures.of_rows(paper, rows, cfg)) == ["f1"]
     words = list(written)
-    assert words[0] == "F1 in percent, fold 2, 5 pictures"
-    assert words[words.index("AU01  inner brow raiser"):][1:3] == ["85.7", "n = 4"]
+    assert "F1 in percent, fold 2, 5 pictures" in words
+    later = words[words.index("F1 in percent, fold 2, 5 pictures"):]
+    assert later[later.index("AU01  inner brow raiser"):][1:3] == ["85.7", "n = 4"]
     assert "The units of report/0002" in words
     assert [w for w in words if w in ("right", "wrong", "unknown")] == ["right", "right", "unknown", "right", "wrong"]
 

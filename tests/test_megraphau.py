@@ -419,6 +419,47 @@ def test_eq5_large_offsets_keep_the_variance(common, device):
     close(e.double(), exact, atol=4 * worst + 1e-5, rtol=0)
 
 
+def one_of_two(rank, folder):
+    """Half of a batch of 5 in each of two processes, with `bn` synchronised."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    arm, F = in_two(nn.SyncBatchNorm)
+    own = F[rank * 3:rank * 3 + 3].clone().requires_grad_()                            # 3 and 2 of 5
+    e = arm(own)
+    (e * weights_of(F)[rank * 3:rank * 3 + 3]).square().sum().backward()
+    torch.save((e.detach(), own.grad, arm.project.weight.grad, arm.bn.running_mean, arm.bn.running_var), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def in_two(kind):
+    """The layer with its normalisation of a kind, and five samples."""
+    arm, F = randomised(ARM(4, 3), torch.device("cpu")), random(torch.device("cpu"), 5, 3, 7, 4)
+    arm.bn = kind(9).double()
+    return arm.train(), F
+
+
+def weights_of(F):
+    return torch.arange(1., 1 + len(F), dtype=F.dtype)[:, None, None, None]
+
+
+def test_eq5_over_two_processes_is_over_the_whole_batch(tmp_path):
+    """megraphau (5): with a synchronised normalisation two processes with 3 and 2 samples give what one gives with 5: features,
+    gradients, running statistics. Statistics of its own samples would move e by more than a hundredth."""
+    torch.multiprocessing.start_processes(one_of_two, (str(tmp_path),), 2, start_method="spawn")
+    two = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    arm, F = in_two(nn.BatchNorm2d)
+    F.requires_grad_()
+    e = arm(F)
+    (e * weights_of(F)).square().sum().backward()
+    close(torch.cat([two[0][0], two[1][0]]), e.detach(), atol=1e-12, rtol=1e-10)
+    close(torch.cat([two[0][1], two[1][1]]), F.grad, atol=1e-10, rtol=1e-9)
+    close(two[0][2] + two[1][2], arm.project.weight.grad, atol=1e-9, rtol=1e-9)
+    for rank in (0, 1):
+        close(two[rank][3:], (arm.bn.running_mean, arm.bn.running_var), atol=1e-12, rtol=1e-10)
+    apart = in_two(nn.BatchNorm2d)[0]
+    assert (apart(F[:3].detach()) - e[:3]).abs().max() > .01
+
+
 # ---- the gated layers
 
 def two_units(cited, device, **weights):

@@ -152,7 +152,8 @@ def collect(known: AUSet, aus: tuple[int, ...], sessions: dict[str, Session], to
         numbers = sorted(session.targets.keys() & there.keys())
         if not numbers:
             raise DataError(_not_one(known, folder, there, session))
-        if known.first is not None and known.first not in there and max(session.targets) + 1 in there:
+        from_one = known.first is not None and known.first not in there and known.first + 1 in there
+        if from_one and (max(session.targets) + 1 in there or all(known.first not in pictures(top / other) for other in sessions)):
             raise DataError(f"{folder}: pictures {there[min(there)]} to {there[max(there)]}, but {known.name}'s are counted "
                             f"from {known.first}, so that {max(session.targets)} is the last one coded in {session.file}; number "
                             f"them again")

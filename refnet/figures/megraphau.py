@@ -10,6 +10,7 @@
 A unit is active where p reaches `called`. What is true, y, is 1 present, 0 absent, −1 unknown. Left and right are the picture's.
 A place (3, 5) is the middle of the pixel in column 3 and row 5. Wrong shapes, values and units are refused by ValueError.
 """
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -227,10 +228,11 @@ def of_face(model: MEGraphAU, sample: Sample, x: Tensor, p: Tensor, y: Tensor | 
     out = {"units": au_bars(p, cfg.aus, y, f"The units of {name}", called)}
     if cfg.AFG:
         points = au_places(cfg.aus, *_eyes(cfg, "drawn" if getattr(sample.clip, "in_memory", False) else "aligned"))
-        title = f"Each unit and its {cfg.K} nearest, {name}"
+        title = f"Each unit and its {cfg.K} nearest, itself a candidate, {name}"
         out["graph"] = au_graph(picture, points, seen["graph"], p, cfg.aus, title, called)
     if "edges" in seen:
         out["edges"] = edge_matrix(seen["edges"], cfg.aus, f"Which of two units are active, {name}", y)
+    if "attention" in seen:
         title = f"Where each unit finds its cues, {name}"
         out["attention"] = attention_maps(picture, seen["attention"], p, cfg.aus, title, called)
     return out
@@ -241,9 +243,19 @@ def of_own(model: MEGraphAU, sample: Sample, inputs: tuple[Tensor, ...], p: Tens
     return of_face(model, sample, inputs[0], p)
 
 
+def of_rows(paper: ModuleType, rows: dict, cfg: Config) -> dict[str, Image.Image]:
+    """F1 of all predictions, of one fold or more."""
+    scores, folds = paper.score(rows, cfg), sorted(set(rows["fold"]))
+    known = {_name(unit): u for unit, u in zip(cfg.aus, named(cfg), strict=True) if not math.isnan(scores[f"F1 {u}"])}
+    counts = {name: int((rows[f"target_{u}"] == 1).sum()) for name, u in known.items()}
+    where = f"fold {folds[0]}" if len(folds) == 1 else f"mean of {len(folds)} folds"
+    return {"f1": f1_bars({name: scores[f"F1 {u}"] for name, u in known.items()}, counts,
+                          f"F1 in percent, {where}, {len(rows['sample'])} pictures")}
+
+
 def of_report(paper: ModuleType, model: MEGraphAU, samples: list[Sample], rows: dict,
               device: torch.device) -> dict[str, Image.Image]:
-    """F1 of a tested part, and the pictures of the face with the most present units that was called mostly rightly.
+    """The pictures of the face of a tested part with the most present units that was called mostly rightly.
 
     rows   the predictions of these samples, in their order
 
@@ -251,14 +263,10 @@ def of_report(paper: ModuleType, model: MEGraphAU, samples: list[Sample], rows: 
     """
     cfg, units = model.cfg, named(model.cfg)
     y, p, called = (torch.stack([rows[f"{kind}_{u}"] for u in units], 1) for kind in ("target", "p", "predicted"))  # (n, N)
-    scores, names = paper.score(rows, cfg), [_name(unit) for unit in cfg.aus]
-    counts = dict(zip(names, (y == 1).sum(0).tolist(), strict=True))
-    f1 = f1_bars({name: scores[f"F1 {u}"] for name, u in zip(names, units, strict=True)}, counts,
-                 f"F1 in percent, fold {', '.join(sorted(set(rows['fold'])))}, {len(y)} pictures")
     mostly = (called == y).sum(1) * 2 > (y >= 0).sum(1)                                    # (n,)
     best = int(((y == 1).sum(1) + 1).where(mostly, 0).argmax())                            # the first of equals
     x = paper.prepare(samples[best], cfg, None)[0].to(device)
-    return {"f1": f1} | of_face(model, samples[best], x, p[best], y[best])
+    return of_face(model, samples[best], x, p[best], y[best])
 
 
 # Parts of these figures

@@ -95,9 +95,9 @@ def f1_per_unit(target: Tensor, predicted: Tensor) -> Tensor:
 
     target     (n, N)   0, 1, or −1 for unknown, which is left out
     predicted  (n, N)   0 or 1
-    →          (N,)     0 for a unit that was neither there nor called
+    →          (N,)     0 for a unit that was neither there nor called, nan for one that is known nowhere
     """
     known = target >= 0
     there, called = (target == 1).sum(0), (known & (predicted == 1)).sum(0)             # (N,) each
     hit = ((target == 1) & (predicted == 1)).sum(0)
-    return 2 * hit / (there + called).clamp(min=1)
+    return torch.where(known.any(0), 2 * hit / (there + called).clamp(min=1), torch.nan)

@@ -117,7 +117,7 @@ def run(job: Job, found: Collection, folder: Path, place: Place, stop: Stop, com
     say(describe(job, found, folds, place))
 
     for fold in folds if job.options.weights and not saved else ():
-        weights_for(fold, job.options.weights)                  # raises where one is missing, or has seen what the fold tests
+        weights_for(fold, job.options.weights, job.cfg)                  # raises where one is missing, or has seen what the fold tests
     ready(job, folds, place, stop, workers)
     if job.paper.DATASETS[job.dataset].small:                   # what is trained on lies in memory then
         job = job._replace(options=job.options._replace(workers=0))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from refnet.backbones.weights import load_weights
-from refnet.config import Stage
+from refnet.config import Stage, show
 from refnet.data.protocols import Fold
 from refnet.data.samples import DataError, Sample, fingerprint
 from refnet.training import checkpoint, distributed, runs
@@ -86,13 +86,15 @@ def steps_to_go(job: Job, fold: Fold, place: Place, stage: int = 0) -> int:
     return sum(min(n, job.options.steps or sys.maxsize) for n in steps)
 
 
-def weights_for(fold: Fold, path: str) -> str:
+def weights_for(fold: Fold, path: str, cfg: Any) -> str:
     """The file of --weights for a fold: itself; in a run's folder, the best.pt of that fold; else the one file named ...fold<id>...
 
-    Raises CheckpointError for a folder without one, and for a run's weights that were trained on other samples than this
-    fold's: those could be its test part.
+    Raises CheckpointError for a file or folder without them, for a file named after another fold, and for a run's weights that
+    were trained on other samples than this fold's, as those could be its test part, or for other classes or units.
     """
     where = Path(path)
+    if not where.exists():
+        raise checkpoint.CheckpointError(where, "there is no such file", "Check the path; nothing is ever downloaded")
     if where.is_dir():
         found = [p for p in (where / "best.pt", where / f"fold-{fold.id}" / "best.pt") if p.exists()]
         found = found or [p for p in sorted(where.iterdir()) if re.search(rf"fold[-_]?{re.escape(fold.id)}(?![0-9])", p.name) and p.is_file()]
@@ -100,8 +102,16 @@ def weights_for(fold: Fold, path: str) -> str:
             raise checkpoint.CheckpointError(where, f"{len(found)} weights for fold {fold.id} in this folder; expected best.pt, "
                                              f"fold-{fold.id}/best.pt, or one file named ...fold{fold.id}...", "Name the file")
         where = found[0]
+    other = re.search(r"fold[-_]?([A-Za-z0-9]+)$", where.stem)
+    if other and other[1] != fold.id:
+        raise checkpoint.CheckpointError(where, f"its name says fold {other[1]}, this is fold {fold.id}: it may have been trained on what "
+                                         "is tested here", "Give the folder that holds a file for each fold")
     if checkpoint.is_of_a_run(where):
         saved = checkpoint.load(where)
+        for name in ("classes", "aus"):
+            if name in saved["cfg"] and tuple(saved["cfg"][name]) != getattr(cfg, name, tuple(saved["cfg"][name])):
+                raise checkpoint.CheckpointError(where, f"it was trained with --{name} {show(saved['cfg'][name])}; now they are "
+                                                 f"{show(getattr(cfg, name))}", "Take the same, in the same order")
         if saved["data"] != fingerprint(fold.train):
             raise checkpoint.CheckpointError(where, f"it is of fold {saved['fold']} of {saved['dataset']} and was trained on other samples "
                                              f"than fold {fold.id} here trains on, perhaps on those that it tests", "Take the weights of this "
@@ -133,9 +143,9 @@ class _Stage:
         elif self.before:
             report = load_weights(model, checkpoint.load(self.before)["model"], needed=0.0, source=self.before)
             carried = self.stage.carried or "every weight that has its name and shape"
-            self.progress.say(f"{self.stage.name} starts from {self.before.name}: {carried}\n{report}")
+            self.progress.say(f"{self.title}{self.stage.name} starts from {self.before.name}: {carried}\n{report}")
         elif options.weights:
-            self.progress.say(job.paper.load_weights(model, weights_for(self.fold, options.weights), cfg))
+            self.progress.say(job.paper.load_weights(model, weights_for(self.fold, options.weights, cfg), cfg))
         elif self.stage.carried or job.preset == "paper" and job.root:
             self.progress.say(f"{self.title}{self.stage.name}: no --weights, so every weight is drawn at random")
         self.model = distributed.synchronised(model.to(place.device), place)

@@ -1,5 +1,6 @@
 """What a command asks for: settings laid over each other, which runs there are, and the table they make."""
 import argparse
+import dataclasses
 import statistics
 from pathlib import Path
 from types import ModuleType
@@ -91,7 +92,7 @@ def resumed(paper: ModuleType, saved: dict[str, Any], args: argparse.Namespace, 
               if name not in free and value != Options._field_defaults[name]}
     asked |= {name: getattr(args, name) for name in ("dataset", "preset", "ablation") if getattr(args, name) is not None}
     for name, value in asked.items():
-        had = (saved["cfg"] | saved["options"] | saved).get(name)
+        had = (saved | saved["options"] | saved["cfg"]).get(name)
         if value != had:
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} {config.show(value)}: a run that goes on keeps its settings, here {config.show(had)}; "
@@ -141,7 +142,7 @@ def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> st
     every = {m for row in jobs if row for d in some.paper.DATASETS for m in some.paper.ABLATIONS[row].scores(d)}
     measures = [m for m in first if m in every] or list(first)[:2]
     percent = {m: any(p.get(m, 0) > 1 for p in printed.values()) for m in measures}
-    beside = some.preset == "paper" and some.dataset not in OWN and any(printed.values())
+    beside = some.preset == "paper" and some.dataset not in OWN and any(printed.values()) and all(as_printed(job) for job in jobs.values())
     lines = [["row", *switches, *(f"{m}, ours" for m in measures), *(f"{m}, printed" for m in measures if beside)]]
     for row, job in jobs.items():
         lines.append([row or "full", *(tick(getattr(job.cfg, name)) for name in switches),
@@ -154,6 +155,13 @@ def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> st
     note += "" if beside else "; not to be compared with the paper's scores"
     note += "".join(f"\n{text}" for text in dict.fromkeys(some.paper.ABLATIONS[row].note for row in jobs if row) if text and beside)
     return "\n".join(["  ".join(cell.ljust(w) for cell, w in zip(line, wide)).rstrip() for line in lines] + [note])
+
+
+def as_printed(job: Job) -> bool:
+    """Whether a job has the paper's own settings, those of its row, and trains to the end."""
+    own = settle(job.paper, job.key, job.dataset, job.preset, job.ablation, {}, job.root, job.options).cfg
+    places = {name: getattr(job.cfg, name) for name in PLACES if hasattr(job.cfg, name)}
+    return not job.options.steps and dataclasses.replace(own, **places) == job.cfg
 
 
 def tick(value: Any) -> str:

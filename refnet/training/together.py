@@ -96,9 +96,9 @@ def train_together(job: Job, tasks: list[Task], at_once: int, stop: Stop) -> Non
                 process.join()
                 task = running.pop(process)
                 if process.exitcode == 0:
-                    last = runs.read_log(task.home)[-1]
-                    progress.say(f"{task.title}epoch {last['epoch']}  " + "  ".join(
-                        f"{name} {value:.4g}" for name, value in last.items() if name not in ("stage", "epoch", "step")))
+                    for last in runs.read_log(task.home)[-1:]:
+                        progress.say(f"{task.title}epoch {last['epoch']}  " + "  ".join(
+                            f"{name} {value:.4g}" for name, value in runs.headline(last).items() if name not in ("stage", "epoch", "step")))
                 lost = lost or process.exitcode != 0
             if (stop.asked or lost) and not ended:
                 ended = True
