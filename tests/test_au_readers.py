@@ -324,6 +324,18 @@ def test_disfa_is_held_against_its_published_weights(tmp_path, monkeypatch):
     assert line.startswith(f"DISFA: those published for fold 1 are {PUBLISHED_DISFA}: largest difference 1.1628 (AU2): 2.348 there, 1.185")
 
 
+def test_disfa_pictures_counted_from_one_are_refused(tmp_path):
+    """Every subject has 1.png and no 0.png, and the last picture is missing too: read on, each would have its neighbour's labels."""
+    root = disfa_tree(tmp_path)
+    for folder in {p.parent for p in root.rglob("*.png")}:
+        names = sorted((p for p in folder.glob("*.png")), key=lambda p: -int(p.stem))
+        names.pop(0).unlink()
+        for p in names:
+            p.rename(p.with_name(f"{int(p.stem) + 1}.png"))
+    with refused("counted from 0", "number them again"):
+        disfa.read(root, settings(EIGHT))
+
+
 @pytest.mark.parametrize("rows, words", [
     (("1,0", "2,6", "3,0", "4,0"), ("line 2 is '2,6'", "an intensity from 0 to 5")),
     (("1,0", "2,-1", "3,0", "4,0"), ("line 2 is '2,-1'",)),

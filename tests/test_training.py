@@ -842,6 +842,9 @@ def test_printed_scores_stand_beside_real_faces_only():
     assert lines[1].split() == ["table2.1", "-", "3", "55.00", "±", "7.07", "41.50"]
     demo = {row: j._replace(preset="demo") for row, j in jobs.items()}
     assert "printed" not in plan.table(demo, scores) and "41.50" not in plan.table(demo, scores)
+    for yours, options in (({"epochs": 99}, Options()), ({}, Options(steps=1))):               # nor beside another training than the paper's
+        other = {row: plan.settle(ME, "toy", "real", "paper", row, yours, "d", options) for row in jobs}
+        assert "printed" not in plan.table(other, scores)
 
 
 def test_settings_win_in_order():

@@ -186,6 +186,8 @@ def _counted(known: AUSet, aus: tuple[int, ...], samples: list[Sample]) -> list[
              f"tested in {tally(frames, expected)}; "
              f"{len({s.subject for s in samples})} subjects of {len(' '.join(known.parts).split())}",
              f"{known.name}: how often each unit is there: {rates}; unknown codes: {tally(unknown) or 'none'}"]
+    if nobody := [k for k in FOLDS if not each[k]]:
+        found.append(f"{known.name}: nobody of fold {' or '.join(nobody)} is here: no score of it, and no mean of three folds")
     w = fold_weights(y, [s.part for s in samples], "1")                                 # (N,)
     if not w.isfinite().all():
         return [*found, f"{known.name}: no class weights in fold 1: {_never(y, [s.part for s in samples], aus)}"]
