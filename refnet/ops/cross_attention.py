@@ -7,7 +7,6 @@ import math
 import torch
 import torch.nn.functional as nn_f
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 def _linear(C: int, C_out: int) -> nn.Linear:
@@ -124,4 +123,7 @@ class ARM(nn.Module):
 
     def everywhere(self, x: Tensor) -> Tensor:
         """The sum over all processes, gradient included, where `bn` is synchronised; else x itself."""
-        return all_reduce(x) if isinstance(self.bn, nn.SyncBatchNorm) else x
+        if not isinstance(self.bn, nn.SyncBatchNorm):
+            return x
+        from torch.distributed.nn.functional import all_reduce  # here, as not every build of torch has it
+        return all_reduce(x)
