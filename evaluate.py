@@ -11,17 +11,16 @@ A checkpoint alone rebuilds the model. Exit status: 0 good, 1 it failed, 2 usage
 """
 import argparse
 import sys
-from collections import Counter
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from refnet import config, models
-from refnet.data.landmarks import names_of_rows, read_landmarks
+from refnet.data.own import faces_given
 from refnet.data.samples import DataError, fingerprint
 from refnet.ops import metrics
-from refnet.pictures import Clip, PictureError, write_picture
+from refnet.pictures import PictureError, write_picture
 from refnet.training import checkpoint, distributed, experiment, plan, runs
 from refnet.training.checkpoint import CheckpointError
 from refnet.training.job import Options
@@ -121,53 +120,13 @@ def unit_table(rows: runs.Rows, score, printed: dict[str, float]) -> str:
     return "\n".join("  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, wide))) for line in lines)
 
 
-def faces_given(args: argparse.Namespace) -> list[tuple[str, Clip, Tensor | None]]:
-    """What there is to look at: how to call it, a clip, and its landmarks (n, 68 or 51, 2) where they are given.
-
-    Landmarks come a row a frame, in order; or, where the file names other pictures than that, every row is a face of its own.
-    """
-    clips = [Clip(path) for path in args.paths]
-    if not args.landmarks:
-        return [(path, clip, None) for path, clip in zip(args.paths, clips)]
-    points, names = read_landmarks(args.landmarks), names_of_rows(args.landmarks) or []
-    files = [file for clip in clips for file in clip.frames or [clip.path] * len(clip)]               # of every frame
-    inside = [[k for k, file in enumerate(files) if named(file, name)] or None for name in names]
-    if len(points) == len(files) and sorted(map(tuple, (fits or () for fits in inside))) == [(k,) for k in range(len(files))]:
-        points, inside = points[sorted(range(len(files)), key=lambda row: inside[row])], [[k] for k in range(len(files))]
-    in_order = len(points) == len(files) and all(fits is None or k in fits for k, fits in enumerate(inside))
-    if in_order or not any(inside):
-        if len(points) != len(files):
-            raise DataError(f"{args.landmarks}: {len(points)} rows, but {len(files)} frames were given; a row a frame is needed, in "
-                            "order, or a first column that names the pictures")
-        if names and None in inside:
-            print(f"{args.landmarks} names other pictures, such as {names[inside.index(None)]}; its rows are taken in their order")
-        return list(zip(args.paths, clips, points.split([len(c) for c in clips])))
-    given, times, seen = [], Counter(fits[0] for fits in inside if fits), Counter()
-    for k, (name, fits) in enumerate(zip(names, inside)):
-        if fits and len(fits) > 1:
-            raise DataError(f"{args.landmarks}: {name} is {len(fits)} of the frames given, {files[fits[0]]} and others; name the folder "
-                            "too, or give a row for every frame of a clip, in order")
-        if fits:
-            file, seen[fits[0]] = files[fits[0]], seen[fits[0]] + 1
-            given.append((f"{file}#{seen[fits[0]]}" if times[fits[0]] > 1 else str(file), Clip(file), points[k:k + 1]))
-    left = [str(file) for k, file in enumerate(files) if k not in times]
-    print(f"{args.landmarks}: {len(given)} faces in {len(times)} pictures" + (f"; none in {', '.join(left[:5])}" if left else "")
-          + (f"; {len(names) - len(given)} rows are of other pictures" if len(given) < len(names) else ""))
-    return given
-
-
-def named(file: Path, name: str) -> bool:
-    """Whether a name from a landmark file is this file's: the same path, as far as both go back."""
-    ours, theirs = file.parts, Path(name).parts
-    n = min(len(ours), len(theirs))
-    return n > 0 and ours[-n:] == theirs[-n:]
-
-
 def evaluate_own(file: Path, args: argparse.Namespace, device: torch.device) -> None:
     """Classify one's own pictures and clips: a table on stdout, an annotated picture each."""
     paper, cfg, model, saved = checkpoint.restore(file)
     model.to(device)
-    given = faces_given(args)
+    given, note = faces_given(args.paths, args.landmarks)
+    if note:
+        print(note)
     if saved["dataset"] == "drawn":
         print("this model was trained on drawn faces: what it says of a photograph is a demonstration, not a measurement")
     samples = [sample for path, clip, points in given for sample in paper.own(path, clip, points)]

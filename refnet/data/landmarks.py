@@ -9,14 +9,13 @@ import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refnet.data.samples import DataError, Sample
+from refnet.data.samples import DataError
 from refnet.pictures import Clip
 
 EYES = {68: (slice(36, 42), slice(42, 48)), 51: (slice(19, 25), slice(25, 31))}          # left and right in the picture
@@ -190,22 +189,3 @@ class Aligned:
             if not self.points[t].isfinite().all():
                 raise DataError(f"{self.clip.path}: no face was found in {self.clip.name(t)}; leave the frame out")
         return torch.stack([crop_aligned(self.clip.read([t])[0], self.points[t], size) for t in indices])   # (n, 3, S, S)
-
-
-class Frame(NamedTuple):
-    """One frame of a clip, as a picture of its own."""
-    clip: Clip | Aligned
-    t: int
-
-    def __len__(self) -> int:
-        return 1
-
-    def read(self, indices: list[int], size: int | None = None) -> Tensor:
-        return self.clip.read([self.t for _ in indices], size)                           # (n, 3, S, S)
-
-
-def pictures_of(path: str, clip: Clip, points: Tensor | None) -> list[Sample]:
-    """A clip's frames as samples of their own, without a target: cropped along landmarks (n, 68 or 51, 2) where given."""
-    names = [path] if len(clip) == 1 else [f"{path}/{clip.name(t)}" for t in range(len(clip))]
-    faces = clip if points is None else Aligned(clip, points)
-    return [Sample(name, Frame(faces, t), {}) for t, name in enumerate(names)]

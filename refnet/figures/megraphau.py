@@ -248,9 +248,9 @@ def of_rows(paper: ModuleType, rows: dict, cfg: Config) -> dict[str, Image.Image
     scores, folds = paper.score(rows, cfg), sorted(set(rows["fold"]))
     known = {_name(unit): u for unit, u in zip(cfg.aus, named(cfg), strict=True) if not math.isnan(scores[f"F1 {u}"])}
     counts = {name: int((rows[f"target_{u}"] == 1).sum()) for name, u in known.items()}
-    where = f"fold {folds[0]}" if len(folds) == 1 else f"mean of {len(folds)} folds"
+    where = f"mean of {len(folds)} folds, " if len(folds) > 1 else "" if folds == ["0"] else f"fold {folds[0]}, "
     return {"f1": f1_bars({name: scores[f"F1 {u}"] for name, u in known.items()}, counts,
-                          f"F1 in percent, {where}, {len(rows['sample'])} pictures")}
+                          f"F1 in percent, {where}{len(rows['sample'])} pictures")}
 
 
 def of_report(paper: ModuleType, model: MEGraphAU, samples: list[Sample], rows: dict,

@@ -22,7 +22,7 @@ from refnet.backbones.weights import load_weights as load_into
 from refnet.config import Row, Stage, ours, said
 from refnet.data import bp4d, disfa, drawn_units
 from refnet.data.augmentation import crop, jittered, mirrored
-from refnet.data.landmarks import pictures_of
+from refnet.data.own import pictures_of
 from refnet.data.protocols import as_delivered, k_folds
 from refnet.data.released import me_graph_au
 from refnet.data.samples import DataSet, Sample
