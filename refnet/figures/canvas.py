@@ -79,6 +79,17 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def expect(name: str, value: Tensor, shape: tuple[int | None, ...], kind: torch.dtype | None = None) -> Tensor:
+    """The tensor on the CPU, in float64 unless a dtype is asked for; ValueError for another shape (None is any) or NaN."""
+    fits = value.dim() == len(shape) and all(m == n or n is None and m > 0 for m, n in zip(value.shape, shape, strict=True))
+    if not fits or kind not in (None, value.dtype):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape) + "," * (len(shape) == 1)
+        raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}; expected {f'{kind} ' if kind else ''}({wanted})")
+    if not torch.isfinite(value).all():
+        raise ValueError(f"{name} has values that are not finite; expected numbers everywhere")
+    return value.detach().cpu().to(kind or torch.float64)
+
+
 class Canvas:
     """A sheet of width × height points. Whatever would fall outside it is refused, never cut off in silence."""
 

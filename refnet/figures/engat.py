@@ -25,8 +25,8 @@ from refnet.data.drawn_micro import plan_micro
 from refnet.data.micro import MicroClip
 from refnet.data.micro_graphs import faces, kept
 from refnet.data.samples import Sample
-from refnet.figures.canvas import (BLUE, FAINT, GREEN, GREY, INK, LINES, ORANGE, PAPER, Canvas, Colour, heat, shortened,
-                                   text_width, ticks)
+from refnet.figures.canvas import (BLUE, FAINT, GREEN, GREY, INK, LINES, ORANGE, PAPER, Canvas, Colour, expect, heat,
+                                   shortened, text_width, ticks)
 from refnet.figures.charts import bars
 from refnet.graphs.landmarks import LANDMARKS, EdgeFeatures, face_contours
 from refnet.models.engat import ENGAT, look
@@ -51,8 +51,8 @@ def landmark_graph(picture: Tensor | None, points: Tensor, A: Tensor, f: Tensor,
     directions, the mean. Raises ValueError for other shapes, and for values that are not finite.
     """
     N = LANDMARKS
-    picture = None if picture is None else _expect("picture", picture, (3, None, None), torch.uint8)
-    points, A, f = _expect("points", points, (N, 2)), _expect("A", A, (N, N)), _expect("f", f, (N, N, 2))
+    picture = None if picture is None else expect("picture", picture, (3, None, None), torch.uint8)
+    points, A, f = expect("points", points, (N, 2)), expect("A", A, (N, N)), expect("f", f, (N, N, 2))
     i, j = ((A != 0) | (A != 0).mT).triu(1).nonzero().mT                                   # (E,) each
     values = (f[i, j] + f[j, i]) / 2                                                       # (E, 2)
 
@@ -102,9 +102,9 @@ def three_frames_graph(pictures: Tensor, points: Tensor, heard: Tensor, kept: Te
     The colours span the kept nodes. Raises ValueError for other shapes, and for values that are not finite.
     """
     N = LANDMARKS
-    pictures = _expect("pictures", pictures, (3, 3, None, None), torch.uint8)
-    points, heard = _expect("points", points, (3, N, 2)), _expect("heard", heard, (3 * N,))
-    kept = _expect("kept", kept, (3 * N,), torch.bool)
+    pictures = expect("pictures", pictures, (3, 3, None, None), torch.uint8)
+    points, heard = expect("points", points, (3, N, 2)), expect("heard", heard, (3 * N,))
+    kept = expect("kept", kept, (3 * N,), torch.bool)
     seen = heard[kept] if kept.any() else heard
     low, high = seen.min().item(), seen.max().item()
     step = 10.0 ** math.floor(math.log10(max(high - low, 1e-3 * abs(high), 1e-3))) / 2
@@ -148,9 +148,9 @@ def intensity_curve(m: Tensor, keep: Tensor, chosen: Sequence[Sequence[int]] | T
     One graph's frames are named above the curve; several have a row each below it, the first 12 of them.
     Raises ValueError for other shapes, frames that the clip does not have, and values that are not finite.
     """
-    m = _expect("m", m, (None,))
+    m = expect("m", m, (None,))
     T = len(m)
-    keep, values = _expect("keep", keep, (T,), torch.bool).tolist(), m.tolist()
+    keep, values = expect("keep", keep, (T,), torch.bool).tolist(), m.tolist()
     graphs = torch.atleast_2d(torch.as_tensor(chosen).detach().cpu())
     if graphs.dim() != 2 or graphs.shape[1] != 3 or graphs.is_floating_point() or not len(graphs):
         raise ValueError(f"chosen is {graphs.dtype} {tuple(graphs.shape)}; expected (n, 3), the frame numbers of each graph")
@@ -263,17 +263,6 @@ def of_report(paper: ModuleType, model: ENGAT, samples: list[Sample], rows: dict
 
 
 # Parts of these figures
-
-def _expect(name: str, value: Tensor, shape: tuple[int | None, ...], kind: torch.dtype | None = None) -> Tensor:
-    """The tensor on the CPU, in float64 unless a dtype is asked for; ValueError for another shape (None is any) or NaN."""
-    fits = value.dim() == len(shape) and all(m == n or n is None and m > 0 for m, n in zip(value.shape, shape, strict=True))
-    if not fits or kind not in (None, value.dtype):
-        wanted = ", ".join("any" if n is None else str(n) for n in shape) + "," * (len(shape) == 1)
-        raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}; expected {f'{kind} ' if kind else ''}({wanted})")
-    if not torch.isfinite(value).all():
-        raise ValueError(f"{name} has values that are not finite; expected numbers everywhere")
-    return value.detach().cpu().to(kind or torch.float64)
-
 
 def _laid_out(points: Tensor, side: float, apart: float) -> tuple[Tensor, tuple[int, int, int]]:
     """Landmarks on a panel of side × side points, none nearer to another than `apart`, and the square of pixels that it shows.

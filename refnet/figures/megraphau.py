@@ -26,7 +26,7 @@ from refnet.data.drawn_plan import AUS, EXPRESSIONS, plan
 from refnet.data.drawn_units import THERE
 from refnet.data.samples import Sample
 from refnet.figures.canvas import (BLUE, FAINT, GREEN, GREY, INK, LINES, ORANGE, PAPER, RED, Canvas, Colour, bow, clear_of,
-                                   heat, mix, shortened, text_width)
+                                   expect, heat, mix, shortened, text_width)
 from refnet.graphs.nearest import nearest
 from refnet.models.megraphau import TWELVE, Config, MEGraphAU, look, named
 from refnet.pictures import write_picture
@@ -50,7 +50,7 @@ def au_places(aus: Sequence[int], left_eye: Sequence[float] | Tensor, right_eye:
     →                     (N, 2)   (x, y) in pixels
     """
     _known(aus)
-    a, b = (_expect(f"the {side} eye", torch.as_tensor(eye), (2,)) for side, eye in (("left", left_eye), ("right", right_eye)))
+    a, b = (expect(f"the {side} eye", torch.as_tensor(eye), (2,)) for side, eye in (("left", left_eye), ("right", right_eye)))
     across = b - a                                                                         # (2,)
     if across.norm() < 1e-6:
         raise ValueError(f"both eyes are at {tuple(a.tolist())}; expected two places, the left and the right eye's centre")
@@ -70,8 +70,8 @@ def au_graph(picture: Tensor, points: Tensor, A: Tensor, p: Tensor, aus: Sequenc
     A link of both directions is drawn once, without a tip. A unit's link with itself is not drawn.
     """
     N, side, left, top, r = _known(aus), 430, 28, 76 if title else 46, 12.5
-    picture, A, p = _expect("picture", picture, (3, None, None), torch.uint8), _expect("A", A, (N, N)), _shares("p", p, (N,))
-    points, on, heard = _expect("points", points, (N, 2)), (p >= called).tolist(), (A != 0).int().fill_diagonal_(0).sum(0)
+    picture, A, p = expect("picture", picture, (3, None, None), torch.uint8), expect("A", A, (N, N)), _shares("p", p, (N,))
+    points, on, heard = expect("points", points, (N, 2)), (p >= called).tolist(), (A != 0).int().fill_diagonal_(0).sum(0)
     right = left + side + 36
     canvas = Canvas(right + 300, top + side + 76)
     canvas.text(left, 28, shortened(title, 17, canvas.width - 2 * left), 17, bold=True)
@@ -193,7 +193,7 @@ def attention_maps(picture: Tensor, maps: Tensor, p: Tensor, aus: Sequence[int],
     Each map has a scale of its own, from its least to its most attention, and both are written below it.
     """
     N, side, gap, left, top = _known(aus), 150, 22, 28, 72 if title else 40
-    picture, maps = _expect("picture", picture, (3, None, None), torch.uint8), _expect("maps", maps, (N, None, None))
+    picture, maps = expect("picture", picture, (3, None, None), torch.uint8), expect("maps", maps, (N, None, None))
     p, (h, w), columns = _shares("p", p, (N,)), maps.shape[1:], 4 if N <= 12 else 6
     canvas = Canvas(2 * left + columns * (side + gap) - gap, top + -(-N // columns) * (side + 76) + 46)
     canvas.text(left, 28, shortened(title, 17, canvas.width - 2 * left), 17, bold=True)
@@ -278,28 +278,17 @@ def _known(aus: Sequence[int]) -> int:
     return len(aus)
 
 
-def _expect(name: str, value: Tensor, shape: tuple[int | None, ...], kind: torch.dtype | None = None) -> Tensor:
-    """The tensor on the CPU, in float64 unless a dtype is asked for; ValueError for another shape (None is any) or NaN."""
-    fits = value.dim() == len(shape) and all(m == n or n is None and m > 0 for m, n in zip(value.shape, shape, strict=True))
-    if not fits or kind not in (None, value.dtype):
-        wanted = ", ".join("any" if n is None else str(n) for n in shape) + "," * (len(shape) == 1)
-        raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}; expected {f'{kind} ' if kind else ''}({wanted})")
-    if not torch.isfinite(value).all():
-        raise ValueError(f"{name} has values that are not finite; expected numbers everywhere")
-    return value.detach().cpu().to(kind or torch.float64)
-
-
 def _shares(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """As _expect, of probabilities: what lies a hair outside [0, 1] is clipped, what lies further is refused."""
-    value = _expect(name, value, shape)
+    """As canvas.expect, of probabilities: what lies a hair outside [0, 1] is clipped, what lies further is refused."""
+    value = expect(name, value, shape)
     if value.min() < -1e-3 or value.max() > 1 + 1e-3:
         raise ValueError(f"{name} goes from {value.min():.4g} to {value.max():.4g}; expected values in [0, 1]")
     return value.clamp(0, 1)
 
 
 def _truth(y: Tensor, N: int) -> Tensor:
-    """As _expect, of what is true: int64."""
-    y = _expect("y", y, (N,))
+    """As canvas.expect, of what is true: int64."""
+    y = expect("y", y, (N,))
     if strange := sorted(set(y.tolist()) - {-1, 0, 1}):
         raise ValueError(f"y holds {strange}; expected 1 present, 0 absent, -1 unknown")
     return y.long()
