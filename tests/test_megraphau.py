@@ -18,6 +18,7 @@ from refnet.ops.losses import (edge_cross_entropy, occurrence_rates, occurrence_
                                weighted_asymmetric, weighted_bce)
 from refnet.ops.metrics import f1_per_unit
 from refnet.ops.similarity import similarity
+from refnet.training import distributed
 
 EPS = 1e-5                                                           # what torch's batch normalisation adds to a variance
 LN3 = math.log(3)
@@ -423,12 +424,17 @@ def one_of_two(rank, folder):
     """Half of a batch of 5 in each of two processes, with `bn` synchronised."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    half_of_it(rank, folder)
+    torch.distributed.barrier()                                                        # neither leaves while the other still sums
+    distributed.finish()
+
+
+def half_of_it(rank, folder):
     arm, F = in_two(nn.SyncBatchNorm)
     own = F[rank * 3:rank * 3 + 3].clone().requires_grad_()                            # 3 and 2 of 5
     e = arm(own)
     (e * weights_of(F)[rank * 3:rank * 3 + 3]).square().sum().backward()
     torch.save((e.detach(), own.grad, arm.project.weight.grad, arm.bn.running_mean, arm.bn.running_var), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def in_two(kind):

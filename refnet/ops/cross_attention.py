@@ -5,6 +5,7 @@ Convention: e[:, i, j] is e_ij of (5): the tokens of j ask, those of i answer.
 import math
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as nn_f
 from torch import Tensor, nn
 
@@ -56,6 +57,22 @@ def fam(U: Tensor, X: Tensor, attend: CrossAttention) -> Tensor:
     All units ask the same X with the same weights: N · D tokens ask at once, and X's keys and values are made once.
     """
     return attend(U.flatten(1, 2), X).unflatten(1, U.shape[1:3])                        # (B, N, D, C)
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over all processes; backwards, the sum of all their gradients."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient
 
 
 class ARM(nn.Module):
@@ -123,7 +140,4 @@ class ARM(nn.Module):
 
     def everywhere(self, x: Tensor) -> Tensor:
         """The sum over all processes, gradient included, where `bn` is synchronised; else x itself."""
-        if not isinstance(self.bn, nn.SyncBatchNorm):
-            return x
-        from torch.distributed.nn.functional import all_reduce  # here, as not every build of torch has it
-        return all_reduce(x)
+        return _Summed.apply(x) if isinstance(self.bn, nn.SyncBatchNorm) else x
