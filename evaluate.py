@@ -5,7 +5,8 @@
     python evaluate.py RUN/best.pt face.jpg clip/ a.gif    one's own pictures, frame folders, animations: a table, and a
                                                            picture each in RUN/pictures/
     python evaluate.py RUN clip/ --landmarks faces.csv     the same, the faces cropped and aligned by 68 points a frame; where a
-                                                           first column names the pictures, each row is a face of its own
+                                                           first column names some pictures only, or one more than once,
+                                                           each row is a face of its own
 
 A checkpoint alone rebuilds the model. Exit status: 0 good, 1 it failed, 2 usage, 3 data, 4 checkpoint, 130 interrupted.
 """

@@ -896,6 +896,7 @@ def test_a_runs_own_weights_load(stage, tmp_path, device):
     for name, t in other.state_dict().items():
         assert torch.equal(t, model.state_dict().get(name, before[name])), name
     assert "unused" not in report if stage is MEFL else "unused: FGG (9)" in report
+    assert "trained elsewhere" not in report                     # a run says what it was trained on, and that is compared
     assert ("not in the file" in report) == (stage is ANFL)
 
 

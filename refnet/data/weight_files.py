@@ -40,6 +40,15 @@ def why_unreadable(path: Path, error: Exception) -> tuple[str, str]:
     return "this is not a file that torch.save wrote", "Name a .pt or .pth file that holds a state dict"
 
 
+def is_of_a_run(path: str | Path) -> bool:
+    """Whether a file is a checkpoint of a run; what cannot be read is none, and is told of by whoever reads it as weights."""
+    try:
+        found = torch.load(path, map_location="meta", weights_only=True)
+    except Exception:               # damaged or foreign bytes raise whatever they happen to hit
+        return False
+    return isinstance(found, dict) and "refnet" in found
+
+
 def read_state_dict(path: str | Path) -> State:
     """Read a state dict from a file, without running anything the file brings along.
 

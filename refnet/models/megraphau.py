@@ -26,7 +26,7 @@ from refnet.data.own import pictures_of
 from refnet.data.protocols import as_delivered, k_folds
 from refnet.data.released import me_graph_au
 from refnet.data.samples import DataSet, Sample
-from refnet.data.weight_files import read_state_dict
+from refnet.data.weight_files import is_of_a_run, read_state_dict
 from refnet.graphs.nearest import nearest, scaled
 from refnet.ops import losses, metrics
 from refnet.ops.cross_attention import ARM, CrossAttention, fam
@@ -372,7 +372,10 @@ def load_weights(model: nn.Module, path: str, cfg: Config) -> str:
     report = load_into(model.backbone, inside or state, source=path)                    # refuses those of another backbone
     if not inside:
         return f"backbone: {report}"
-    return f"{load_into(model, state, needed=0.0, source=path)}\n  trained elsewhere: on whom, this file does not say; a subject tested here must not be among them"
+    report = str(load_into(model, state, needed=0.0, source=path))
+    if is_of_a_run(path):                                                               # whose samples the training has compared
+        return report
+    return f"{report}\n  trained elsewhere: on whom, this file does not say; a subject tested here must not be among them"
 
 
 @torch.no_grad()

@@ -98,15 +98,6 @@ def load(path: str | Path, paper: str | None = None, going_on: bool = False) -> 
     return found
 
 
-def is_of_a_run(path: str | Path) -> bool:
-    """Whether a file is a checkpoint of a run; what cannot be read is none, and is told of by whoever reads it as weights."""
-    try:
-        found = torch.load(path, map_location="meta", weights_only=True)
-    except Exception:               # damaged or foreign bytes raise whatever they happen to hit
-        return False
-    return isinstance(found, dict) and "refnet" in found
-
-
 def restore(path: str | Path) -> tuple[ModuleType, Any, nn.Module, dict[str, Any]]:
     """Rebuild what was trained from its checkpoint alone.
 

@@ -23,6 +23,7 @@ from refnet.backbones.weights import load_weights
 from refnet.config import Stage, show
 from refnet.data.protocols import Fold
 from refnet.data.samples import DataError, Sample, fingerprint
+from refnet.data.weight_files import is_of_a_run
 from refnet.training import checkpoint, distributed, runs
 from refnet.training.batches import Prepared, in_batches, loader, mixed, order, shard, to_device
 from refnet.training.count import parameters
@@ -106,7 +107,7 @@ def weights_for(fold: Fold, path: str, cfg: Any) -> str:
     if other and other[1] != fold.id:
         raise checkpoint.CheckpointError(where, f"its name says fold {other[1]}, this is fold {fold.id}: it may have been trained on what "
                                          "is tested here", "Give the folder that holds a file for each fold")
-    if checkpoint.is_of_a_run(where):
+    if is_of_a_run(where):
         saved = checkpoint.load(where)
         for name in ("classes", "aus"):
             if name in saved["cfg"] and tuple(saved["cfg"][name]) != getattr(cfg, name, tuple(saved["cfg"][name])):
