@@ -2,6 +2,7 @@
 
     python evaluate.py RUN                                 a run folder: the paper's measure, its figures, predictions.csv
     python evaluate.py RUN/fold-s3/best.pt                 one fold of it
+    python evaluate.py RUN --beside OTHER                  and another run of the same paper on the same samples: scores and figures of both
     python evaluate.py RUN/best.pt face.jpg clip/ a.gif    one's own pictures, frame folders, animations: a table, and a
                                                            picture each in RUN/pictures/
     python evaluate.py RUN clip/ --landmarks faces.csv     the same, the faces cropped and aligned by 68 points a frame; where a
@@ -13,24 +14,39 @@ A checkpoint alone rebuilds the model. Exit status: 0 good, 1 it failed, 2 usage
 import argparse
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refnet import config, models
 from refnet.data.own import faces_given
-from refnet.data.samples import DataError, fingerprint
+from refnet.data.samples import DataError, Sample, fingerprint
+from refnet.figures import charts
 from refnet.ops import metrics
 from refnet.pictures import PictureError, write_picture
 from refnet.training import checkpoint, distributed, experiment, plan, runs
 from refnet.training.checkpoint import CheckpointError
-from refnet.training.job import Options
+from refnet.training.job import Job, Options
 from refnet.training.predictions import predict, units_of
 
 
-def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device: torch.device) -> None:
-    """Predict the tested part of every fold again, pool, score, draw."""
-    parts, found, pictures = [], None, {}
+class Seen(NamedTuple):
+    """A run, tested again: its first fold's model on its samples, and what all folds' models say."""
+    title: str
+    job: Job
+    cfg: Any
+    seed: int
+    model: nn.Module
+    samples: list[Sample]
+    first: runs.Rows                                            # of the first fold
+    rows: runs.Rows                                             # of all folds, one after the other
+    device: torch.device
+
+
+def tested(run: Path, files: list[Path], args: argparse.Namespace, device: torch.device) -> Seen:
+    """Predict the tested part of every fold again."""
+    parts, found, seen = [], None, None
     place = distributed.Place(device)
     for file in files:
         paper, cfg, model, saved = checkpoint.restore(file)
@@ -56,27 +72,51 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
             raise DataError(f"{file} was not trained on these data: its training samples or classes are others; what is now its "
                             "test part could have been trained on. Give --data where its own data lie")
         rows = predict(paper, model, fold.report, cfg, place, fold.id, options)
-        if not pictures:
-            pictures = models.load(job.key, "figures").of_report(paper, model, fold.report, rows, device)
+        seen = seen or Seen(job.ablation or "full", job, cfg, saved["seed"], model, fold.report, rows, {}, device)
         parts.append(rows)
-    classes = getattr(cfg, "classes", ())
-    rows = runs.averaged(runs.pooled(parts), classes)
-    scores = paper.score(rows, cfg)
+    return seen._replace(rows=runs.pooled(parts))
+
+
+def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device: torch.device) -> None:
+    """Predict the tested part of every fold again, pool, score, draw; of other runs beside it likewise."""
+    seen = tested(run, files, args, device)
+    others = [tested(path, checkpoints_of(path), args, device) for path in map(Path, args.beside)]
+    for path, other in zip(args.beside, others):
+        if other.job.key != seen.job.key or other.rows["sample"] != seen.rows["sample"]:
+            raise DataError(f"--beside {path}: {other.job.key}, {len(other.rows['sample'])} samples of {experiment.data_name(other.job)}; expected "
+                            f"{seen.job.key} and the same {len(seen.rows['sample'])} samples as {run}: runs are compared on what both test")
+    job, cfg, paper = seen.job, seen.cfg, seen.job.paper
+    figures, classes = models.load(job.key, "figures"), getattr(seen.cfg, "classes", ())
+    rows = runs.averaged(seen.rows, classes)
     folder = Path(args.output_dir or run)
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_predictions(folder / "predictions.csv", runs.pooled(parts), classes)
-    runs.draw_confusion(folder, rows, classes, f"{job.key}, {experiment.data_name(job)}, seed {saved['seed']}")
-    pictures = models.load(job.key, "figures").of_rows(paper, rows, cfg) | pictures
+    runs.write_predictions(folder / "predictions.csv", seen.rows, classes)
+    runs.draw_confusion(folder, rows, classes, f"{job.key}, {experiment.data_name(job)}, seed {seen.seed}")
+    pictures = figures.of_rows(paper, rows, cfg) | figures.of_report(paper, seen.model, seen.samples, seen.first, device)
+    if others and "predicted" in rows:
+        parts = [(s.title, counts_of(s)) for s in (seen, *others)]
+        pictures["beside-confusion"] = charts.confusions(parts, list(classes), f"{job.key}, {experiment.data_name(job)}, {len(rows['sample'])} samples")
+    if others:
+        pictures |= figures.of_beside(paper, [(s.title, s.model, s.samples, s.first, device) for s in (seen, *others)])
     for name, picture in pictures.items():
         write_picture(picture, folder / f"{name}.png")
-    print(f"\n{len(rows['sample'])} samples of the tested part, {experiment.data_name(job)}, seed {saved['seed']}, "
-          f"on {experiment.machine(place)}\n{experiment.spelt(scores)}\n")
+    print(f"\n{len(rows['sample'])} samples of the tested part, {experiment.data_name(job)}, seed {seen.seed}, "
+          f"on {experiment.machine(distributed.Place(device))}\n{experiment.spelt(paper.score(rows, cfg))}\n")
+    for path, other in zip(args.beside, others):
+        scores = paper.score(runs.averaged(other.rows, classes), other.cfg)
+        print(f"beside it {path} ({other.title}, seed {other.seed})\n{experiment.spelt(scores)}\n")
     if "predicted" in rows:
         print(confusion_table(metrics.confusion(rows["target"], rows["predicted"], len(classes)), classes))
     if units_of(rows):
         print(unit_table(rows, lambda some: paper.score(some, cfg), printed_for(paper, job)))
     drawn = ["confusion"] * ("predicted" in rows) + list(pictures)
     print("\nwritten to " + str(folder) + ": " + ", ".join(["predictions.csv", *(f"{name}.png" for name in drawn)]))
+
+
+def counts_of(seen: Seen) -> Tensor:
+    """A run's confusion matrix (C, C), a row a sample."""
+    rows = runs.averaged(seen.rows, seen.cfg.classes)
+    return metrics.confusion(rows["target"], rows["predicted"], len(seen.cfg.classes))
 
 
 def confusion_table(counts: Tensor, classes: tuple[str, ...]) -> str:
@@ -173,6 +213,8 @@ def carry_out(args: argparse.Namespace) -> None:
         raise runs.UsageError(str(error)) from error
     if args.output_dir is not None and (args.output_dir == "" or Path(args.output_dir).is_file()):
         raise runs.UsageError(f"--output-dir {args.output_dir!r} is not a folder; name one, or leave it out")
+    if args.beside and args.paths:
+        raise runs.UsageError("--beside compares runs on the samples they test; leave it out for pictures of one's own")
     run = Path(args.run)
     files = checkpoints_of(run)
     if not args.paths:
@@ -196,6 +238,8 @@ def main(argv: list[str]) -> int:
     p.add_argument("--landmarks", metavar="FILE",
                    help="of one's own pictures: csv, pts or npy, a row a frame, in the order given; of a run's data set, where it has "
                         "files of landmarks: the folder they lie in now")
+    p.add_argument("--beside", metavar="RUN", nargs="+", default=[],
+                   help="other runs of the same paper, tested on the same samples: their scores, and figures of all side by side")
     p.add_argument("--output-dir", metavar="DIR", help="write here; without it into the run folder")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     p.add_argument("--workers", type=config.number(0), help="processes that read pictures")

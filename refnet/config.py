@@ -26,6 +26,7 @@ class Row(NamedTuple):
     printed: dict[str, Any] = {}   # measure → number; or data set → such a dict, where the table has several
     note: str = ""                 # what one must know of the printed numbers
     here: dict[str, dict[str, Any]] = {}   # data set → settings that the row has there only
+    pretrained: bool | None = None         # whether the printed score is of weights learned elsewhere, or of random ones; None: not asked
 
     def on(self, dataset: str) -> dict[str, Any]:
         """The row's settings on a data set."""

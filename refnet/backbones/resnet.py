@@ -6,7 +6,7 @@
      224 px    56      56       28       14        7             channels of resnet50: 64, 256, 512, 1024, 2048
       32 px    32      32       16        8        4             small=True: a stem that keeps the picture's size
 
-    ME-GraphAU takes layer4's map, before any pooling; no fc is kept.
+    ME-GraphAU takes layer4's map, before any pooling, Face2Nodes all four; no fc is kept.
 """
 import torch
 import torch.nn.functional as F
@@ -115,7 +115,8 @@ class ResNet(nn.Module):
         if len(layout) != 4 or len(widths) != 4 or min(*layout, *widths) < 1:
             raise ValueError(f"layout and widths name four layers each, 1 or more; got {tuple(layout)} and {tuple(widths)}")
         block = Bottleneck if bottleneck else BasicBlock
-        self.small, self.channels = small, block.expansion * widths[-1]
+        self.small, self.each = small, tuple(block.expansion * width for width in widths)
+        self.channels = self.each[-1]
         c_in = widths[0]
         self.conv1 = conv(3, c_in, 3) if small else conv(3, c_in, 7, stride=2)
         self.bn1 = nn.BatchNorm2d(c_in)

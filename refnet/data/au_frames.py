@@ -51,6 +51,10 @@ class Still(NamedTuple):
         """→   (n, 3, size, size)   uint8"""
         return Clip([self.path]).read(indices, size)
 
+    def raw(self) -> bytes:
+        """What it is decoded from: the file as it is."""
+        return Path(self.path).read_bytes()
+
 
 # Reading text
 

@@ -1,5 +1,10 @@
-"""How training varies a picture: where it is cut out, mirrored or not, its colours. Pictures (3, H, W), float in [0, 1]."""
+"""How training varies a picture: where it is cut out, mirrored or not, its colours. Pictures (3, H, W), float in [0, 1].
+
+Or a batch of pictures (B, 3, H, W), on its device: `draws` says for each sample, from its own generator, how; `zoom` and
+`coloured` do it for all at once.
+"""
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 GREY = (0.299, 0.587, 0.114)                                    # how much each colour counts to the eye (ITU-R BT.601)
@@ -36,3 +41,66 @@ def jittered(picture: Tensor, strength: float, rng: torch.Generator) -> Tensor:
         other = grey.mean() if k == 1 else grey
         picture = (factors[k] * picture + (1 - factors[k]) * other).clamp(0, 1)
     return picture
+
+
+# A batch at a time
+
+def draws(rng: torch.Generator, flip: bool, scale: float, jitter: float) -> Tensor:
+    """Draw how one sample is varied; always five random numbers, whatever the settings.
+
+    flip     mirror with a probability of one half, else never
+    scale    below 1: how large it is seen, in [1 − scale, 1 + scale]
+    jitter   each of three factors is in [1 − jitter, 1 + jitter], and not below 0
+    →        (5,)   mirrored 0 or 1, scale, brightness, contrast, saturation: for `zoom` and `coloured`
+    """
+    if not 0 <= scale < 1 or not 0 <= jitter:
+        raise ValueError(f"scale lies in [0, 1) and jitter is 0 or more; got {scale} and {jitter}")
+    u = torch.rand(5, generator=rng)
+    mirror = ((u[:1] < 0.5) & flip).float()                                             # (1,)
+    around = 1 + torch.tensor([scale] + 3 * [jitter]) * (2 * u[1:] - 1)                 # (4,)
+    return torch.cat([mirror, around.clamp(min=0)])                                     # (5,)
+
+
+def zoom(x: Tensor, mirror: Tensor, scale: Tensor) -> Tensor:
+    """Mirror some pictures of a batch, and see each larger or smaller around its centre.
+
+    x        (B, C, H, W)
+    mirror   (B,)   bool: left for right
+    scale    (B,)   2: twice as large, its rim is lost; ½: half as large, the border is repeated around it; above 0
+    →        (B, C, H, W)
+
+    Bilinear. Where scale is 1 the pixels are the picture's own, to the bit.
+    """
+    B, C, H, W = x.shape
+    if mirror.shape != (B,) or scale.shape != (B,):
+        raise ValueError(f"{B} pictures need mirror and scale of ({B},); got {tuple(mirror.shape)} and {tuple(scale.shape)}")
+    mirror, scale = mirror.to(x)[:, None, None, None], scale.to(x)[:, None, None]       # (B, 1, 1, 1), (B, 1, 1)
+    x = torch.lerp(x, x.flip(-1), mirror)                                               # one or the other: lerp is exact at 0 and 1
+    u, v = ((2 * torch.arange(n, device=x.device, dtype=x.dtype) + 1 - n) / n for n in (W, H))     # pixels' centres, edges at ±1
+    grid = torch.stack([(u / scale).expand(B, H, W), (v[:, None] / scale).expand(B, H, W)], -1)  # (B, H, W, 2)
+    seen = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.lerp(seen, x, (scale[..., None] == 1).to(x))                           # at scale 1 the grid alone is off by 1e-5
+
+
+def coloured(x: Tensor, factors: Tensor) -> Tensor:
+    """Brightness, then contrast, then saturation, times each picture's own factors; a factor of 1 changes nothing, to the bit.
+
+    x         (B, 3, H, W)   in [0, 1]
+    factors   (B, 3)         in that order, 0 or more
+    →         (B, 3, H, W)   in [0, 1]
+
+    As `jittered`: mixed with black, with its mean grey, with its own grey; what leaves [0, 1] is clipped after each.
+    """
+    if x.dim() != 4 or x.shape[1] != 3 or factors.shape != (len(x), 3):
+        raise ValueError(f"pictures (B, 3, H, W) need factors (B, 3); got {tuple(x.shape)} and {tuple(factors.shape)}")
+    brightness, contrast, saturation = factors.to(x)[:, :, None, None, None].unbind(1)  # (B, 1, 1, 1) each
+    x = (brightness * x).clamp(0, 1)
+    mean = _grey(x).mean((-2, -1), keepdim=True)                                        # (B, 1, 1, 1)
+    x = torch.lerp(mean, x, contrast).clamp(0, 1)
+    return torch.lerp(_grey(x), x, saturation).clamp(0, 1)
+
+
+def _grey(x: Tensor) -> Tensor:
+    """(B, 3, H, W) → (B, 1, H, W)"""
+    red, green, blue = x.split(1, 1)                                                    # (B, 1, H, W) each
+    return GREY[0] * red + GREY[1] * green + GREY[2] * blue

@@ -1,13 +1,12 @@
 """Drawn faces with their action units: what is there is known exactly; subjects of the test part are never seen in training."""
 from pathlib import Path
 
-from refnet.data.drawn import Block, DrawnClip
-from refnet.data.drawn_plan import AUS, EXPRESSIONS, plan
+from refnet.data.drawn_plan import AUS, EXPRESSIONS
+from refnet.data.drawn_stills import stills
 from refnet.data.samples import Collection, DataError, Sample
 
 PARTS = {"train": (3200, 400), "select": (160, 20), "report": (320, 40)}                # pictures, subjects
 THERE = 0.3                                         # the intensity from which a unit counts; those that stray in stay below
-SEED, TOGETHER = 0, 64                              # the drawings do not change with the run's seed
 
 
 def read(root: Path | None, cfg, parts: dict[str, tuple[int, int]] = PARTS) -> Collection:
@@ -23,17 +22,13 @@ def read(root: Path | None, cfg, parts: dict[str, tuple[int, int]] = PARTS) -> C
     if cfg.resize < 16:
         raise DataError(f"drawn faces need 16 pixels or more a side; got --resize {cfg.resize}")
     columns = [AUS.index(unit) for unit in cfg.aus]
-    samples, first = [], 0
+    samples = []
     found = [f"drawn faces: {sum(n for n, _ in parts.values())} pictures at {cfg.resize} px, each drawn when it is first looked at; "
              f"a unit is there from an intensity of {THERE} on"]
-    for part, (n, subjects) in parts.items():
-        faces = plan(n, 1, SEED, subjects, len(EXPRESSIONS), first_subject=first)
+    for part, faces, clips in stills(parts, cfg.resize, len(EXPRESSIONS)):
         there = (faces.aus[:, 0, columns] >= THERE).long()                              # (n, N)
-        for a in range(0, n, TOGETHER):
-            block = Block(faces[a:a + TOGETHER], cfg.resize)
-            samples += [Sample(f"{part}/{i:04d}", DrawnClip(block, i - a, 1), {"au": tuple(there[i].tolist())},
-                               f"d{int(faces.subject[i]):03d}", part) for i in range(a, min(a + TOGETHER, n))]
-        first += subjects
+        samples += [Sample(f"{part}/{i:04d}", clip, {"au": tuple(units)}, f"d{subject:03d}", part)
+                    for i, (clip, units, subject) in enumerate(zip(clips, there.tolist(), faces.subject.tolist()))]
         rates = ", ".join(f"AU{unit} {rate:.0%}" for unit, rate in zip(cfg.aus, there.float().mean(0).tolist()))
-        found.append(f"  {part:6} {n} pictures of {subjects} subjects; {rates}")
+        found.append(f"  {part:6} {len(clips)} pictures of {parts[part][1]} subjects; {rates}")
     return Collection(samples, (), found)

@@ -7,6 +7,7 @@ Points are (x, y) in pixels, in dlib's order of 68 or its inner 51 (17 to 67); t
 """
 import csv
 import math
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def _npy(path: Path) -> Tensor:
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
         found = np.load(path, mmap_mode="r", allow_pickle=False)           # mapped: a false size asks for no memory
-    except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as e:
+    except (ValueError, OSError, EOFError, SyntaxError, OverflowError, tokenize.TokenError) as e:
         raise DataError(f"{path}: not a whole .npy file of numbers; write it again with numpy.save") from e
     if found.dtype.kind not in "fiu" or found.ndim not in (2, 3) or found.shape[-2] not in EYES or found.shape[-1] != 2:
         raise DataError(f"{path}: holds {found.dtype} {found.shape}; expected numbers (n, 68, 2), (68, 2), (n, 51, 2) or "

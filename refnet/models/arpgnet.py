@@ -189,6 +189,11 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
     return clip, torch.ones(len(clip), dtype=torch.bool)
 
 
+def batched(inputs: tuple[Tensor, ...], cfg: Config) -> tuple[Tensor, ...]:
+    """The network's input from a batch on its device: as it is prepared."""
+    return inputs
+
+
 def own(path: str, clip: Clip, points: Tensor | None) -> list[Sample]:
     """One's own clip: cropped along its landmarks where they are given, (n, 68 or 51, 2), else its centre square."""
     return [Sample(path, clip if points is None else Aligned(clip, points), {})]

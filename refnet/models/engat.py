@@ -226,6 +226,11 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
     return *(t.flatten(1, 2) for t in (x, g.patches, h)), torch.ones(len(x), dtype=torch.bool)      # (G, 153, ·) each, (G,)
 
 
+def batched(inputs: tuple[Tensor, ...], cfg: Config) -> tuple[Tensor, ...]:
+    """The network's input from a batch on its device: as it is prepared."""
+    return inputs
+
+
 def own(path: str, clip: Clip, points: Tensor | None) -> list[Sample]:
     """One's own clip, its face cut out along the landmarks (n, 68 or 51, 2), which must be given."""
     if points is None:

@@ -228,6 +228,11 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
     return (picture.contiguous(),)
 
 
+def batched(inputs: tuple[Tensor, ...], cfg: Config) -> tuple[Tensor, ...]:
+    """The network's input from a batch on its device: as it is prepared."""
+    return inputs
+
+
 def own(path: str, clip: Clip, points: Tensor | None) -> list[Sample]:
     """One's own pictures, one for each frame: cropped along landmarks (n, 68 or 51, 2) where given, else the centre square."""
     return pictures_of(path, clip, points)

@@ -126,3 +126,32 @@ def overall(L_WA: Tensor, L_E: Tensor, lam: float) -> Tensor:
     L_WA (), L_E () → ()
     """
     return L_WA + lam * L_E
+
+
+# ---- softened labels: distributions over classes (B, C), rows of zeros where nothing is known
+
+def smoothed(pi: Tensor, xi: float) -> Tensor:
+    """A share of every label spread over all classes alike.
+
+        face2nodes (12)   q(x_i) = (1 − ξ) π(x_i) + ξ / C
+
+    pi  (B, C)   the true distribution: one-hot, or shares of votes
+    →   (B, C)   a row of zeros stays one
+    """
+    return (1 - xi) * pi + xi * pi.sum(-1, keepdim=True) / pi.shape[-1]
+
+
+def soft_cross_entropy(logits: Tensor, q: Tensor) -> Tensor:
+    """Cross-entropy with a distribution in place of a class.
+
+        face2nodes (11)   L_SCE = −(1/N) Σ_i Σ_c q_c(x_i) log(e^{W_cᵀ x_i} / Σ_j e^{W_jᵀ x_i})
+
+    logits  (B, C)   W_cᵀ x_i
+    q       (B, C)
+    →       ()       the mean over the known rows; 0 where none is known
+
+    Reading: (11) prints the logarithm of the true class alone, times q(x_i), which is a vector; taken at that class it would only
+    scale the loss, and smooth nothing. The sum over classes is what label smoothing means.
+    """
+    known = q.sum(-1) > 0                                                               # (B,)
+    return -(q * logits.log_softmax(-1)).sum() / known.sum().clamp(min=1)

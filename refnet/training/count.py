@@ -11,16 +11,19 @@ def parameters(model: nn.Module) -> tuple[int, int]:
 def multiply_adds(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
     """Multiply-adds of one forward pass in eval mode: "" for the whole, then each top-level module.
 
-    Convolutions and matrix products count, two operations each; additions, normalisations and activations do not.
+    Convolutions and matrix products count, two operations each; additions, normalisations, activations and sums over lists of
+    neighbours do not.
     """
     was = model.training
     with FlopCounterMode(display=False) as counter, no_grad():
         model.eval()(*inputs)
     model.train(was)
     flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-    top = type(model).__name__
-    parts = {name: flops.get(f"{top}.{name}", 0) // 2 for name, _ in model.named_children()}
-    return {"": counter.get_total_flops() // 2} | parts
+
+    def of(name: str, module: nn.Module) -> int:                 # one that is never called itself: what its parts did
+        return flops[name] // 2 if name in flops else sum(of(f"{name}.{n}", child) for n, child in module.named_children())
+
+    return {"": counter.get_total_flops() // 2} | {name: of(f"{type(model).__name__}.{name}", child) for name, child in model.named_children()}
 
 
 def report(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:

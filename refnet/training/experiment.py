@@ -209,7 +209,8 @@ def count(job: Job, found: Collection, say: Callable[[str], None]) -> None:
         cfg = checkpoint.laid_over(job.cfg, stage)
         model = job.paper.network(cfg, job.paper.statistics(stacked(fold.train), job.cfg), stage)
         batch = collate([Prepared(fold.train, job.paper.prepare, cfg, 0)[None, 0]])
-        say(f"{job.key}, {stage.name}\n{size_report(model, to_device(batch, torch.device('cpu'))[0])}")
+        inputs = job.paper.batched(to_device(batch, torch.device("cpu"))[0], cfg)
+        say(f"{job.key}, {stage.name}\n{size_report(model, inputs)}")
 
 
 def record(job: Job, found: Collection, folds: list[Fold], place: Place, command: list[str]) -> dict[str, Any]:

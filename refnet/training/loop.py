@@ -206,6 +206,7 @@ class _Stage:
         coming = loader(self.prepared, keys[at.batch:], options.workers, place.device.type == "cuda")
         for b, batch in enumerate(coming, at.batch):
             inputs, target = to_device(batch, place.device)
+            inputs = self.job.paper.batched(inputs, cfg)
             group = batches[b - b % options.accumulate:][:options.accumulate]    # the batches that share a step
             share, last = len(batches[b]) / sum(map(len, group)), b % options.accumulate == len(group) - 1
             sizes = [len(shard(batches[b], rank, place.world)) for rank in range(place.world)]

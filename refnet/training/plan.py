@@ -59,7 +59,8 @@ def planned(paper: ModuleType, key: str, args: argparse.Namespace, options: Opti
     yours, found = config.given(args, paper.Config), {}
     for row in rows:
         for seed in range(args.seed, args.seed + args.repeat):
-            job = settle(paper, key, dataset, preset, row, yours, args.data or "", options._replace(seed=seed))
+            own = options._replace(seed=seed, weights="" if row and paper.ABLATIONS[row].pretrained is False else options.weights)
+            job = settle(paper, key, dataset, preset, row, yours, args.data or "", own)
             found[row, seed] = job, top / (f"{row}-seed{seed}" if row else f"seed{seed}") if several else top
     return found
 
@@ -153,15 +154,18 @@ def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> st
     which = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {some.options.seed}"
     note = f"{some.key} on {data}, preset {some.preset}, {which}"
     note += "" if beside else "; not to be compared with the paper's scores"
+    if not beside and some.dataset not in OWN and any(row and some.paper.ABLATIONS[row].pretrained and not job.options.weights for row, job in jobs.items()):
+        note += ", which are of pre-trained weights: --weights FILE"
     note += "".join(f"\n{text}" for text in dict.fromkeys(some.paper.ABLATIONS[row].note for row in jobs if row) if text and beside)
     return "\n".join(["  ".join(cell.ljust(w) for cell, w in zip(line, wide)).rstrip() for line in lines] + [note])
 
 
 def as_printed(job: Job) -> bool:
-    """Whether a job has the paper's own settings, those of its row, and trains to the end."""
+    """Whether a job has the paper's own settings, those of its row, starts as it did, and trains to the end."""
+    pretrained = job.paper.ABLATIONS[job.ablation].pretrained if job.ablation else None
     own = settle(job.paper, job.key, job.dataset, job.preset, job.ablation, {}, job.root, job.options).cfg
     places = {name: getattr(job.cfg, name) for name in PLACES if hasattr(job.cfg, name)}
-    return not job.options.steps and dataclasses.replace(own, **places) == job.cfg
+    return pretrained in (None, bool(job.options.weights)) and not job.options.steps and dataclasses.replace(own, **places) == job.cfg
 
 
 def tick(value: Any) -> str:

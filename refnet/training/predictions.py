@@ -34,7 +34,7 @@ def predict(paper: ModuleType, model: nn.Module, samples: list[Sample], cfg: Any
         for batch in loader(Prepared(samples, paper.prepare, cfg, 0), keys, options.workers, place.device.type == "cuda"):
             inputs, target = to_device(batch, place.device)
             with torch.autocast(place.device.type, torch.bfloat16, enabled=options.amp):
-                out = model(*inputs)
+                out = model(*paper.batched(inputs, cfg))
             columns = paper.predict(full(out), cfg)
             parts.append(target_columns(target, columns) | columns)
             if between:

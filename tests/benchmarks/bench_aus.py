@@ -6,8 +6,6 @@ Every contender runs once a round, in turn; medians are quoted, and ratios. The 
 the most it ever held beyond what it held before, forward and backward (Linux).
 """
 import argparse
-import multiprocessing
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from refnet.config import Stage
 from refnet.models import megraphau
 from refnet.ops.cross_attention import ARM, CrossAttention, fam
+from tests.benchmarks.memory import held
 from tests.benchmarks.operators import rounds
 
 N, D, C = 12, 49, 512
@@ -59,34 +58,8 @@ def evaluation(model: nn.Module, U: Tensor, X: Tensor):
     return run
 
 
-def peak(B: int, pairwise: bool, training: bool, threads: int, answer) -> None:
-    """Megabytes held at most beyond the start, in a process of its own."""
-    torch.set_num_threads(threads)
-    parts = made(B, torch.device("cpu"), pairwise)
-    before = kilobytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")                                         # the most so far is what there is now
-    (train if training else evaluation)(*parts)()
-    answer.put((kilobytes("VmHWM") - before) / 1024)
-
-
-def kilobytes(name: str) -> int:
-    """What Linux says of this process."""
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-
-
-def held(B: int, pairwise: bool, training: bool, device: torch.device, threads: int) -> float:
-    if device.type == "cuda":
-        parts = made(B, device, pairwise)
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        (train if training else evaluation)(*parts)()
-        return (torch.cuda.max_memory_allocated() - before) / 2 ** 20
-    spawn = multiprocessing.get_context("spawn")
-    answer = spawn.SimpleQueue()
-    process = spawn.Process(target=peak, args=(B, pairwise, training, threads, answer))
-    process.start()
-    process.join()
-    return answer.get()
+def work(B: int, pairwise: bool, training: bool, device: torch.device):
+    return (train if training else evaluation)(*made(B, device, pairwise))
 
 
 def edges(B: int, runs: int, device: torch.device, threads: int) -> None:
@@ -98,7 +71,7 @@ def edges(B: int, runs: int, device: torch.device, threads: int) -> None:
                 "evaluation": evaluation(*once), "evaluation, pair by pair": evaluation(*pair)}, runs, device)
     print(f"FAM, ARM and pooling, N {N}, {D} tokens, C {C}, batch {B}; the largest difference {apart:.1e}")
     for name in ("train", "evaluation"):
-        a, b = (held(B, pairwise, name == "train", device, threads) for pairwise in (False, True))
+        a, b = (held(work, (B, pairwise, name == "train"), device, threads) for pairwise in (False, True))
         print(f"  {name:10} {t[name] * 1e3:8.1f} ms, pair by pair {t[f'{name}, pair by pair'] * 1e3:8.1f} ms: "
               f"{t[f'{name}, pair by pair'] / t[name]:.2f} times as fast;   {a:.0f} of {b:.0f} MB: {a / b:.2f}")
 
