@@ -13,6 +13,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from refnet.pictures import write_picture
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -30,6 +32,14 @@ BOX = tempfile.TemporaryDirectory()                              # for readers' 
 FOLDER = Path(BOX.name)
 PAIRS = {"B": 2, "N": 3, "dtype": torch.float64, "atol": 1e-10}
 SHIFTED = {"H": 5, "W": 7, "shift": (1, 1)}
+
+
+def three(name: str) -> dict:
+    """A folder with three pictures, and an empty one beside it: what tests of packed pictures ask for."""
+    for k in range(3):
+        write_picture(torch.full((3, 5, 5), 80 * k, dtype=torch.uint8), FOLDER / name / "set" / f"{k}.png")
+    return {"pictures": FOLDER / name / "set", "tmp_path": FOLDER / name}
+
 
 BITES = {
     # arpgnet (1)
@@ -278,6 +288,128 @@ BITES = {
                                   "test_au_readers", "test_disfa_threshold_and_order_of_units", {"tmp_path": FOLDER / "level"}),
     "picture t is frame t":  Bite("data/disfa.py", "coded[t - 1] =", "coded[t] =",
                                   "test_au_readers", "test_disfa_lines_count_from_1_and_pictures_from_0", {"tmp_path": FOLDER / "frame"}),
+    # face2nodes (1) to (4)
+    "patches by the largest": Bite("models/face2nodes.py", "F.adaptive_avg_pool2d(X, self.side)", "F.adaptive_max_pool2d(X, self.side)",
+                                   "test_face2nodes", "test_eq1_to_4_by_hand"),
+    "the nearest pixel":     Bite("models/face2nodes.py", '(self.side, self.side), mode="bilinear")', '(self.side, self.side), mode="nearest")',
+                                  "test_face2nodes", "test_eq1_smaller_maps_are_enlarged_by_hand"),
+    "the last map without bias": Bite("models/face2nodes.py", "return conv(X) if X.shape[-1] == self.side", "return F.conv2d(X, conv.weight) if X.shape[-1] == self.side",
+                                      "test_face2nodes", "test_eq1_to_4_by_hand"),
+    "the deepest first":     Bite("models/face2nodes.py", "zip(self.conv, maps, strict=True)], 1)", "zip(self.conv, maps, strict=True)][::-1], 1)",
+                                  "test_face2nodes", "test_eq1_to_4_by_hand"),
+    "φ without GELU":        Bite("models/face2nodes.py", "return F.gelu(self.bn(self.fuse(X_c)))", "return self.bn(self.fuse(X_c))",
+                                  "test_face2nodes", "test_eq1_to_4_the_loop_twin", {"training": True}),
+    "a stride too many":     Bite("models/face2nodes.py", "2 if n < halvings else 1", "2 if n <= halvings else 1", "test_face2nodes", "test_table_3_the_stem_of_ViG"),
+    "GELU behind the stem":  Bite("models/face2nodes.py", "super().__init__(*layers[:-1])", "super().__init__(*layers)",
+                                  "test_face2nodes", "test_table_3_the_stem_of_ViG"),
+    "column by column":      Bite("models/face2nodes.py", "return X_f.flatten(2).mT", "return X_f.mT.flatten(2).mT", "test_face2nodes", "test_nodes_in_reading_order"),
+    "faces as they are":     Bite("models/face2nodes.py", "x = resnet.normalise(x)", "x = 1 * x", "test_face2nodes", "test_nodes_in_reading_order"),
+    # face2nodes (5)
+    "product once":          Bite("ops/neighbours.py", "alpha=-2)", "alpha=-1)", "test_face2nodes", "test_eq5_squared_distance_by_hand"),
+    "squares below zero":    Bite("ops/neighbours.py", ".clamp_(min=0)", ".clamp_(min=-9e9)", "test_face2nodes", "test_eq5_squared_distance_far_from_the_origin"),
+    "of equals the highest": Bite("ops/neighbours.py", "order.topk(K, largest=False).values % 2 ** 32", "N - 1 - far.flip(-1).sort(stable=True).indices[..., :K]",
+                                  "test_face2nodes", "test_eq5_of_equals_the_lowest_index"),
+    "itself among equals":   Bite("ops/neighbours.py", "fill_(-1.0 if itself", "fill_(0.0 if itself", "test_face2nodes", "test_eq5_itself_among_duplicates"),
+    "itself all the same":   Bite("ops/neighbours.py", "else torch.inf)", "else -1.0)", "test_face2nodes", "test_eq5_knn_without_itself_by_hand"),
+    "by the angle":          Bite("ops/neighbours.py", "dim=-1) if normalised else", "dim=-1) if not normalised else",
+                                  "test_face2nodes", "test_eq5_raw_against_normalised_by_hand"),
+    "length of a feature":   Bite("ops/neighbours.py", "F.normalize(x.float(), dim=-1)", "F.normalize(x.float(), dim=-2)",
+                                  "test_face2nodes", "test_eq5_raw_against_normalised_by_hand"),
+    "n_d for n_1":           Bite("ops/neighbours.py", "knn(x, (k - 1) * d + 1, itself, normalised)[..., ::d]", "knn(x, k * d, itself, normalised)[..., d - 1::d]",
+                                  "test_face2nodes", "test_eq5_dilated_by_hand"),
+    "the k nearest":         Bite("ops/neighbours.py", "[..., ::d]", "[..., :k]", "test_face2nodes", "test_eq5_dilated_by_hand"),
+    "wider a block early":   Bite("models/face2nodes.py", "-(-l // self.slower)", "l // self.slower + 1", "test_face2nodes", "test_eq5_dilations_of_the_blocks"),
+    "dilation not passed on": Bite("models/face2nodes.py", "dilated_knn(X, self.k, self.d,", "dilated_knn(X, self.k, 1,",
+                                   "test_face2nodes", "test_eq9_settings_reach_the_graph"),
+    # face2nodes (6), (7)
+    "x and g swapped":       Bite("ops/relation_conv.py", "self.f(x, relation(x, index, self.gates(x, index)))", "self.f(relation(x, index, self.gates(x, index)), x)",
+                                  "test_face2nodes", "test_eq8_by_hand"),
+    "x_i − x_j":             Bite("ops/relation_conv.py", "torch.sigmoid(s_j - s[..., None] + b)", "torch.sigmoid(s[..., None] - s_j + b)",
+                                  "test_face2nodes", "test_eq7_gates_by_hand"),
+    "gate of x_j alone":     Bite("ops/relation_conv.py", "torch.sigmoid(s_j - s[..., None] + b)", "torch.sigmoid(s_j - 0 * s[..., None] + b)",
+                                  "test_face2nodes", "test_eq7_gates_by_hand"),
+    "gates share one":       Bite("ops/relation_conv.py", "torch.sigmoid(s_j - s[..., None] + b)", "torch.softmax(s_j - s[..., None] + b, -1)",
+                                  "test_face2nodes", "test_eq7_gates_by_hand"),
+    "gate without b":        Bite("ops/relation_conv.py", "s[..., None] + b)", "s[..., None] + 0 * b)", "test_face2nodes", "test_eq7_gates_by_hand"),
+    "mean of relations":     Bite("ops/relation_conv.py", "x, value=-1)", "x, value=-1) / index.shape[-1]", "test_face2nodes", "test_eq7_relation_by_hand"),
+    "x_j for x_j − x_i":     Bite("ops/relation_conv.py", "x, value=-1)", "x, value=0)", "test_face2nodes", "test_eq7_relation_by_hand"),
+    "the first sample's nodes": Bite("ops/relation_conv.py", "first = N * torch.arange(B", "first = 0 * torch.arange(B",
+                                     "test_face2nodes", "test_eq7_the_loop_twin"),
+    "the largest x_j":       Bite("ops/relation_conv.py", 'mode="max").view_as(x) - x', 'mode="max").view_as(x)', "test_face2nodes", "test_eq7_max_relative_by_hand"),
+    # face2nodes (8)
+    "W_x and W_g swapped":   Bite("ops/relation_conv.py", "of_x, of_g = self.weight", "of_g, of_x = self.weight", "test_face2nodes", "test_eq8_by_hand"),
+    "groups shuffled":       Bite("ops/relation_conv.py", "out.transpose(0, 1).flatten(1)", "out.permute(1, 2, 0).flatten(1)", "test_face2nodes", "test_eq8_by_hand"),
+    "GELU by tanh":          Bite("ops/relation_conv.py", "out.transpose(0, 1).flatten(1))).unflatten(", 'out.transpose(0, 1).flatten(1)), approximate="tanh").unflatten(',
+                                  "test_face2nodes", "test_eq8_gelu_is_exact"),
+    # face2nodes (9), (10)
+    "the graph of X":        Bite("models/face2nodes.py", "X = self.F_in(X)\n        return X, dilated_knn(X,", "Y, X = X, self.F_in(X)\n        return X, dilated_knn(Y,",
+                                  "test_face2nodes", "test_eq9_the_graph_of_what_F_in_gives"),
+    "Z without X":           Bite("models/face2nodes.py", "self.F_out(self.conv(*self.graph(X))) + X", "self.F_out(self.conv(*self.graph(X)))",
+                                  "test_face2nodes", "test_eq9_10_by_hand"),
+    "FC not normalised":     Bite("models/face2nodes.py", "self.bn(self.fc(x.flatten(0, 1)))", "self.fc(x.flatten(0, 1))",
+                                  "test_face2nodes", "test_eq9_fully_connected_by_hand"),
+    "around both":           Bite("models/face2nodes.py", "return self.M(Z) + Z", "return self.M(Z) + X", "test_face2nodes", "test_eq9_10_by_hand"),
+    "ReLU in M":             Bite("models/face2nodes.py", "nn.GELU(), FC(wider * D, D)", "nn.ReLU(), FC(wider * D, D)",
+                                  "test_face2nodes", "test_eq9_10_one_node_one_sample"),
+    "the strongest node":    Bite("models/face2nodes.py", "self.head(X.mean(1))", "self.head(X.amax(1))", "test_face2nodes", "test_head_by_hand"),
+    # face2nodes (11), (12)
+    "the true class alone":  Bite("ops/losses.py", "-(q * logits.log_softmax(-1)).sum()", "-(q * logits.log_softmax(-1))[q > .5].sum()",
+                                  "test_face2nodes", "test_eq11_all_classes_count"),
+    "softmax over the faces": Bite("ops/losses.py", "q * logits.log_softmax(-1)", "q * logits.log_softmax(0)", "test_face2nodes", "test_eq11_by_hand"),
+    "N with the unknown":    Bite("ops/losses.py", "(q * logits.log_softmax(-1)).sum() / known.sum().clamp(min=1)", "(q * logits.log_softmax(-1)).sum() / len(q)",
+                                  "test_face2nodes", "test_eq11_by_hand"),
+    "ξ among the others":    Bite("ops/losses.py", "keepdim=True) / pi.shape[-1]", "keepdim=True) / (pi.shape[-1] - 1)", "test_face2nodes", "test_eq12_by_hand"),
+    "the unknown smoothed":  Bite("ops/losses.py", "xi * pi.sum(-1, keepdim=True) / pi.shape[-1]", "xi / pi.shape[-1]", "test_face2nodes", "test_eq12_by_hand"),
+    "unknown is the first":  Bite("models/face2nodes.py", "(y >= 0)[:, None]", "(y >= -1)[:, None]", "test_face2nodes", "test_eq11_12_in_training"),
+    # face2nodes: readers, kept pictures, augmentation
+    "unknown may win":       Bite("data/ferplus.py", "votes = votes[:len(NAMES)]", "votes = votes[:len(COLUMNS)]", "test_picture_readers", "test_votes_by_hand",
+                                  {"votes": "0,0,0,0,0,0,4,0,6,0", "argmax": 6, "unique": None, "majority": None}),
+    "the first of a tie":    Bite("data/ferplus.py", "votes.count(max(votes)) == 1", "votes.count(max(votes)) >= 1", "test_picture_readers", "test_votes_by_hand",
+                                  {"votes": "0,5,0,5,0,0,0,0,0,0", "argmax": 1, "unique": None, "majority": None}),
+    "half is enough":        Bite("data/ferplus.py", "2 * max(votes) > sum(votes)", "2 * max(votes) >= sum(votes)", "test_picture_readers", "test_votes_by_hand",
+                                  {"votes": "0,5,0,5,0,0,0,0,0,0", "argmax": 1, "unique": None, "majority": None}),
+    "single votes count":    Bite("data/ferplus.py", "tuple(0 if v == 1 else v for v", "tuple(v if v == 1 else v for v", "test_picture_readers", "test_votes_by_hand",
+                                  {"votes": "5,1,1,1,1,1,0,0,0,0", "argmax": 0, "unique": 0, "majority": 0}),
+    "votes in FERPlus's order": Bite("data/ferplus.py", "tuple(votes[j] for j in order)", "votes[:len(order)]",
+                                     "test_picture_readers", "test_ferplus_votes_follow_the_order_of_the_classes", {"tmp_path": FOLDER / "order"}),
+    "AffectNet's columns":   Bite("data/ferplus.py", '"surprise", "sadness", "anger"', '"sadness", "surprise", "anger"',
+                                  "test_picture_readers", "test_ferplus_both_forms_are_one_data_set", {"tmp_path": FOLDER / "columns"}),
+    "public is reported":    Bite("data/ferplus.py", '"PublicTest": "select", "PrivateTest": "report"', '"PublicTest": "report", "PrivateTest": "select"',
+                                  "test_picture_readers", "test_ferplus_tables", {"tmp_path": FOLDER / "public"}),
+    "1 is fear":             Bite("data/rafdb.py", 'NAMES = ("surprise", "fear"', 'NAMES = ("fear", "surprise"',
+                                  "test_picture_readers", "test_rafdb_both_forms_are_one_data_set", {"tmp_path": FOLDER / "raf"}),
+    "2 is surprise":         Bite("data/affectnet.py", '"sadness", "surprise", "fear"', '"surprise", "sadness", "fear"',
+                                  "test_picture_readers", "test_affectnet_old_layout", {"tmp_path": FOLDER / "affect"}),
+    "named by its id":       Bite("data/packed.py", "blake2b(raw(sample.clip),", "blake2b(sample.id.encode(),",
+                                  "test_packed", "test_the_name_is_the_content", three("content")),
+    "every size one name":   Bite("data/packed.py", "repr((VERSION, size, grey))", "repr((VERSION, grey))",
+                                  "test_packed", "test_the_name_is_the_content", three("size")),
+    "counted with the drawn": Bite("data/packed.py", "clip=Row(str(path), n))", "clip=Row(str(path), k))",
+                                   "test_packed", "test_only_single_pictures_from_elsewhere", three("drawn")),
+    "half for twice":        Bite("data/augmentation.py", "(u / scale).expand(B, H, W), (v[:, None] / scale)", "(u * scale).expand(B, H, W), (v[:, None] * scale)",
+                                  "test_augmentation", "test_zoom_of_two_by_hand"),
+    "black around it":       Bite("data/augmentation.py", 'padding_mode="border"', 'padding_mode="zeros"', "test_augmentation", "test_zoom_of_two_by_hand"),
+    "head over heels":       Bite("data/augmentation.py", "torch.lerp(x, x.flip(-1), mirror)", "torch.lerp(x, x.flip(-2), mirror)",
+                                  "test_augmentation", "test_zoom_of_two_by_hand"),
+    "contrast first":        Bite("data/augmentation.py", "brightness, contrast, saturation = factors", "contrast, brightness, saturation = factors",
+                                  "test_augmentation", "test_factors_by_hand", {"factors": (1., 2., 1.), "wanted": ((.069, .469, .669), (1., 0., 0.))}),
+    "blue for red":          Bite("data/augmentation.py", "red, green, blue = x.split", "blue, green, red = x.split",
+                                  "test_augmentation", "test_factors_by_hand", {"factors": (1., 1., 0.), "wanted": ((.3516,) * 3, (.3104,) * 3)}),
+    "the batch's mean grey": Bite("data/augmentation.py", "_grey(x).mean((-2, -1), keepdim=True)", "_grey(x).mean()",
+                                  "test_augmentation", "test_a_sample_does_not_depend_on_its_neighbours"),
+    "never smaller":         Bite("data/augmentation.py", "(2 * u[1:] - 1)", "(2 * u[1:] - 0)", "test_augmentation", "test_draws_take_five_numbers_whatever_the_settings"),
+    # face2nodes: its figures, its size
+    "uphill":                Bite("figures/tsne.py", "4 * (my[:, 2:] * y - my[:, :2])", "4 * (my[:, :2] - my[:, 2:] * y)",
+                                  "test_tsne", "test_gradient_of_three_points_by_hand"),
+    "pairs once":            Bite("figures/tsne.py", "(p + p.mT) / (2 * len(x))", "(p + p.mT) / len(x)", "test_tsne", "test_probabilities_of_three_points_by_hand"),
+    "one's own neighbour":   Bite("figures/tsne.py", "d.fill_diagonal_(torch.inf)", "d.fill_diagonal_(0)", "test_tsne", "test_probabilities_of_three_points_by_hand"),
+    "against it too":        Bite("figures/maps.py", "X.detach()).relu()", "X.detach()).abs()", "test_figures_face2nodes", "test_grad_cam_by_hand"),
+    "over all faces' most":  Bite("figures/maps.py", "most = seen.amax(1, keepdim=True)", "most = seen.amax()", "test_figures_face2nodes", "test_grad_cam_by_hand"),
+    "below zero is weak":    Bite("figures/maps.py", ".abs().mean(-1)", ".mean(-1)", "test_figures_face2nodes", "test_feature_map_by_hand"),
+    "right or not":          Bite("figures/face2nodes.py", "(1 + (predicted == target).int())", "(1 + 0 * (predicted == target).int())",
+                                  "test_figures_face2nodes", "test_one_of_each_class"),
+    "never called, nothing": Bite("training/count.py", "if name in flops else sum(of(", "if name in flops else 0 * sum(of(",
+                                  "test_face2nodes", "test_multiply_adds_by_hand"),
 }
 
 
@@ -301,5 +433,5 @@ def test_the_bug_is_caught(name, tmp_path, monkeypatch):
         with pytest.raises(AssertionError):
             test(**bite.given, **device)
     finally:
-        for module in [m for m in set(sys.modules) - before if m.split(".")[0] in ("refnet", bite.tests)]:
+        for module in [m for m in set(sys.modules) - before if m.startswith(("refnet", "test_"))]:        # tests import from tests
             del sys.modules[module]

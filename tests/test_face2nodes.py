@@ -880,7 +880,7 @@ def test_eq11_nothing_known(device):
 
 # ---- the whole
 
-TINY = face2nodes.Config(net="resnet_demo", size=24, N=9, D=16, L=3, k=2, slower=2, C=2)      # maps of 24, 12, 6 and 3 pixels
+TINY = face2nodes.Config(net="resnet_demo", size=96, N=9, D=16, L=3, k=2, slower=2, C=2)      # maps of 24, 12, 6 and 3 pixels
 
 
 def tiny(device, **more):
@@ -891,7 +891,7 @@ def tiny(device, **more):
 
 
 def faces(device, B=3):
-    return torch.rand(B, 3, 24, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device)
+    return torch.rand(B, 3, 96, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device)
 
 
 @pytest.mark.parametrize("RG, groups, itself, unit", [(True, 4, True, False), (True, 1, False, True), (False, 4, True, True)])

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_aus [--device cuda] [--threads 2] [--runs 5] [--batch 16] [--nets resnet50 swin_base]
 
-Every contender runs once a round, in turn; medians are quoted, and ratios. The memory is that of a process of its own for each:
-the most it ever held beyond what it held before, forward and backward (Linux).
+Every contender runs once a round, in turn; medians are quoted, and ratios. The memory is that of all tensors at its most, beyond
+what there was before, forward and backward.
 """
 import argparse
 
@@ -62,7 +62,7 @@ def work(B: int, pairwise: bool, training: bool, device: torch.device):
     return (train if training else evaluation)(*made(B, device, pairwise))
 
 
-def edges(B: int, runs: int, device: torch.device, threads: int) -> None:
+def edges(B: int, runs: int, device: torch.device) -> None:
     """FAM, ARM and pooling, both ways."""
     once, pair = made(B, device, False), made(B, device, True)
     with torch.no_grad():
@@ -71,7 +71,7 @@ def edges(B: int, runs: int, device: torch.device, threads: int) -> None:
                 "evaluation": evaluation(*once), "evaluation, pair by pair": evaluation(*pair)}, runs, device)
     print(f"FAM, ARM and pooling, N {N}, {D} tokens, C {C}, batch {B}; the largest difference {apart:.1e}")
     for name in ("train", "evaluation"):
-        a, b = (held(work, (B, pairwise, name == "train"), device, threads) for pairwise in (False, True))
+        a, b = (held(work(B, pairwise, name == "train", device), device) for pairwise in (False, True))
         print(f"  {name:10} {t[name] * 1e3:8.1f} ms, pair by pair {t[f'{name}, pair by pair'] * 1e3:8.1f} ms: "
               f"{t[f'{name}, pair by pair'] / t[name]:.2f} times as fast;   {a:.0f} of {b:.0f} MB: {a / b:.2f}")
 
@@ -116,6 +116,6 @@ if __name__ == "__main__":
     where = torch.device(args.device)
     print(f"torch {torch.__version__}, {torch.cuda.get_device_name() if where.type == 'cuda' else f'CPU, {args.threads} threads'}; "
           f"medians of {args.runs} rounds")
-    edges(args.batch, args.runs, where, args.threads)
+    edges(args.batch, args.runs, where)
     for net in args.nets:
         step(net, args.batch, args.runs, where)

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_faces [--device cuda] [--threads 2] [--runs 7] [--batch 8] [--amp] [--compile]
 
-Every contender runs once a round, in turn; medians are quoted, and ratios. The memory is that of a process of its own for each:
-the most it ever held beyond what it held before, forward and backward (Linux).
+Every contender runs once a round, in turn; medians are quoted, and ratios. The memory is that of all tensors at its most, beyond
+what there was before, forward and backward.
 """
 import argparse
 
@@ -57,19 +57,40 @@ def work(B: int, N: int, edges: bool, device: torch.device):
     return lambda: model(x).backward(slope)
 
 
-def operators(B: int, N: int, runs: int, device: torch.device, threads: int) -> None:
+def gathering(B: int, N: int, edges: bool, device: torch.device):
+    """Forward and backward without (8), which both share."""
+    torch.manual_seed(0)
+    conv = RGConv(D).to(device)
+    conv.f = Gathered()
+    model = (EdgeByEdge if edges else Bags)(conv)
+    x, slope = torch.randn(B, N, D, device=device, requires_grad=True), torch.randn(B, N, D, device=device)
+    return lambda: model(x).backward(slope)
+
+
+class Gathered(nn.Module):
+    """(8) left out: what was gathered."""
+
+    def forward(self, x: Tensor, g: Tensor) -> Tensor:
+        return g
+
+
+def operators(B: int, N: int, runs: int, device: torch.device) -> None:
     torch.manual_seed(0)
     x, conv = torch.randn(B, N, D, device=device), RGConv(D).to(device)
     with torch.no_grad():
         apart = (Bags(conv)(x) - EdgeByEdge(conv)(x, dilated_knn(x, k, d))).abs().max().item()
     far = x @ x.mT
-    t = rounds({"bags": work(B, N, False, device), "edges": work(B, N, True, device), "knn": lambda: dilated_knn(x, k, d),
-                "product": lambda: x @ x.mT, "topk": lambda: far.topk((k - 1) * d + 1, largest=False)}, runs, device)
-    a, b = (held(work, (B, N, edges), device, threads) for edges in (False, True))
-    print(f"N {N:3}: dilated kNN and RG-Conv {t['bags'] * 1e3:7.1f} ms, edge by edge {t['edges'] * 1e3:7.1f} ms: {t['edges'] / t['bags']:.2f} times as "
-          f"fast; {a:.0f} of {b:.0f} MB: {a / b:.2f}; the largest difference {apart:.1e}\n"
-          f"       dilated kNN {t['knn'] * 1e3:.2f} ms, its floor, a product and a top-k, {(t['product'] + t['topk']) * 1e3:.2f} ms: "
-          f"{t['knn'] / (t['product'] + t['topk']):.2f}")
+    t = rounds({"bags": work(B, N, False, device), "edges": work(B, N, True, device),
+                "bags alone": gathering(B, N, False, device), "edges alone": gathering(B, N, True, device),
+                "knn": lambda: dilated_knn(x, k, d), "product": lambda: x @ x.mT,
+                "topk": lambda: far.topk((k - 1) * d + 1, largest=False)}, runs, device)
+    print(f"N {N}: the largest difference {apart:.1e}")
+    for what, name, make in (("dilated kNN and RG-Conv (5-8)", "", work), ("without the update (5-7)", " alone", gathering)):
+        a, b = (held(make(B, N, edges, device), device) for edges in (False, True))
+        print(f"  {what:30} {t[f'bags{name}'] * 1e3:7.1f} ms, edge by edge {t[f'edges{name}'] * 1e3:7.1f} ms: "
+              f"{t[f'edges{name}'] / t[f'bags{name}']:5.2f} times as fast; {a:.0f} of {b:.0f} MB: {a / b:.2f}")
+    floor = t["product"] + t["topk"]
+    print(f"  {'dilated kNN (5)':30} {t['knn'] * 1e3:7.2f} ms, its floor, a product and a top-k, {floor * 1e3:.2f} ms: {t['knn'] / floor:.2f}")
 
 
 def layers_alone(model: nn.Module, x: Tensor) -> list:
@@ -147,5 +168,5 @@ if __name__ == "__main__":
     print(f"torch {torch.__version__}, {torch.cuda.get_device_name() if where.type == 'cuda' else f'CPU, {args.threads} threads'}; "
           f"medians of {args.runs} rounds; D {D}, k {k}, d {d}, batch {args.batch}")
     for N in (49, 196, 784):
-        operators(args.batch, N, args.runs, where, args.threads)
+        operators(args.batch, N, args.runs, where)
     whole(args.batch, args.runs, where, args.amp, args.compile)

@@ -1,36 +1,29 @@
 """The memory that a piece of work holds at most, beyond what was held before it began."""
-import multiprocessing
+import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 
-def held(make: Callable, args: tuple, device: torch.device, threads: int) -> float:
-    """Megabytes. make(*args, device) gives the work, a function without arguments; on the CPU it runs in a process of its own (Linux)."""
+def held(work: Callable, device: torch.device) -> float:
+    """Megabytes of tensors; what a library keeps for itself is not counted. The work is done once before, and once to be watched."""
+    work()
     if device.type == "cuda":
-        work = make(*args, device)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         work()
         return (torch.cuda.max_memory_allocated() - before) / 2 ** 20
-    spawn = multiprocessing.get_context("spawn")
-    answer = spawn.SimpleQueue()
-    process = spawn.Process(target=_peak, args=(make, args, threads, answer))
-    process.start()
-    process.join()
-    return answer.get()
-
-
-def _peak(make: Callable, args: tuple, threads: int, answer) -> None:
-    torch.set_num_threads(threads)
-    work = make(*args, torch.device("cpu"))
-    before = _kilobytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")                                         # the most so far is what there is now
-    work()
-    answer.put((_kilobytes("VmHWM") - before) / 1024)
-
-
-def _kilobytes(name: str) -> int:
-    """What Linux says of this process."""
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        work()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        watched.export_chrome_trace(str(trace))
+        events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["name"] == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda e: e["ts"]):
+        now += event["args"]["Bytes"]                            # below 0 where memory is given back
+        most = max(most, now)
+    return most / 2 ** 20
