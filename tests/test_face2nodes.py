@@ -914,6 +914,30 @@ def test_the_whole_the_loop_twin(training, RG, groups, itself, unit, device):
     close(model.classify(model.nodes(x)).cpu(), wanted, atol=1e-8, rtol=1e-8)
 
 
+def test_graphs_are_those_of_the_blocks(device):
+    """face2nodes (5, 7): what the pictures show: block by block, F_in's neighbours, and σ(uᵀ(x_j − x_i) + b) edge by edge; or 1."""
+    model, x = tiny(device).eval(), faces(device)
+    index, gate = model.graphs(x)
+    X = model.embed(x)
+    for block, d, found, g in zip(model.blocks, (1, 1, 2), index, gate, strict=True):
+        inner = plain_fc(block.F_in, X)
+        assert found.tolist() == [dilated(sample, 2, d) for sample in numbers(inner)]
+        e = inner[torch.arange(3, device=device)[:, None, None], found] - inner[:, :, None]                 # (3, 9, 2, 16)
+        close(g, torch.sigmoid(e @ block.conv.h.weight[0] + block.conv.h.bias), atol=1e-9, rtol=0)
+        X = plain_block(block, X, 2, d)
+    index, gate = tiny(device, RG=False).eval().graphs(x)
+    assert index.shape == gate.shape == (3, 3, 9, 2) and (gate == 1).all()
+
+
+def test_first_weights(device):
+    """Reading: as ViG: N(0, 2 / inputs), no bias: 8 inputs of the fusion: .5; 256 of F_in: .0884; 2 · 256 / 4 of (8): .125."""
+    torch.manual_seed(0)
+    model = face2nodes.Face2Nodes(dataclasses.replace(TINY, D=256)).to(device)
+    block = model.blocks[0]
+    for layer, wanted in ((model.embedding.fuse, .5), (block.F_in.fc, .0884), (block.conv.f, .125), (model.head[0], .0884)):
+        assert layer.weight.std().item() == pytest.approx(wanted, rel=.05) and (layer.bias == 0).all()
+
+
 def test_head_by_hand(device):
     """§4.3, Reading: the mean of the nodes: (1, 5) of (0, 1) and (2, 9); the largest are (2, 9), the sum is (2, 10).
 

@@ -202,7 +202,8 @@ def of_report(paper: ModuleType, model: Face2Nodes, samples: list[Sample], rows:
 
     rows   the predictions of these samples, in their order
 
-    A class of which none was called rightly shows its first face. The graph is of the first rightly called among them.
+    A class of which none was called rightly shows its first face. The graph is of the one among them that was called rightly and
+    most surely, or else of the surest.
     """
     names, target, predicted = list(model.cfg.classes), rows["target"], rows["predicted"]
     plane = _planes("tsne", paper, [("", model, samples, rows, device)])
@@ -212,9 +213,9 @@ def of_report(paper: ModuleType, model: Face2Nodes, samples: list[Sample], rows:
     x, called = _inputs(paper, [samples[n] for n in chosen], model.cfg, device), predicted[chosen]
     sure = [rows[f"p_{names[c]}"][n].item() for n, c in zip(chosen, called.tolist(), strict=True)]
     captions = [f"{names[target[n]]}\ncalled {names[predicted[n]]} {v:.2f}" for n, v in zip(chosen, sure, strict=True)]
-    first = int((called == target[chosen]).int().argmax())
-    sample, one_each = samples[chosen[first]], "one face of each class"
-    return _graph(model, sample, x[first:first + 1], f"{names[target[chosen[first]]]}, {sample.id}") | {
+    best = int((torch.tensor(sure) + (called == target[chosen])).argmax())
+    sample, one_each = samples[chosen[best]], "one face of each class"
+    return _graph(model, sample, x[best:best + 1], f"{names[target[chosen[best]]]}, {sample.id}") | {
         "cam": heat_overlays([("Grad-CAM", grad_cam(model, x, called))], _bytes(x), captions,
                              f"Where the called class is seen, {one_each}", CAM),
         "features": heat_overlays([("feature map", feature_map(nodes(model, x)))], _bytes(x), captions,

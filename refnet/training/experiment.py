@@ -14,8 +14,9 @@ from refnet import config
 from refnet.data.protocols import Fold
 from refnet.data.samples import Collection, DataError, Sample
 from refnet.pictures import PictureError
-from refnet.training import checkpoint, runs
+from refnet.training import checkpoint, plan, runs
 from refnet.training.batches import Prepared, collate, loader, shard, to_device
+from refnet.training.count import multiply_adds, parameters
 from refnet.training.count import report as size_report
 from refnet.training.distributed import Place, wait
 from refnet.training.job import Job, Stop
@@ -203,7 +204,9 @@ def check(job: Job, found: Collection, say: Callable[[str], None]) -> None:
 
 
 def count(job: Job, found: Collection, say: Callable[[str], None]) -> None:
-    """Say how large each stage's network is: parameters and multiply-adds."""
+    """Say how large each stage's network is: parameters and multiply-adds; beside what a table of the paper prints, of its own settings."""
+    rows = [row.scores(name) for row in job.paper.ABLATIONS.values() for name in job.paper.DATASETS]
+    printed = next((row for row in rows if "FLOPs (G)" in row), {}) if job.preset == "paper" and plan.as_printed(job) else {}
     fold = folds_of(job, found)[0]
     for stage in job.paper.stages(job.cfg):
         cfg = checkpoint.laid_over(job.cfg, stage)
@@ -211,6 +214,8 @@ def count(job: Job, found: Collection, say: Callable[[str], None]) -> None:
         batch = collate([Prepared(fold.train, job.paper.prepare, cfg, 0)[None, 0]])
         inputs = job.paper.batched(to_device(batch, torch.device("cpu"))[0], cfg)
         say(f"{job.key}, {stage.name}\n{size_report(model, inputs)}")
+        sizes = {"Params (M)": parameters(model)[0] / 1e6, "FLOPs (G)": multiply_adds(model, inputs)[""] / 1e9}
+        say("  " + ", ".join(f"{name} {size:.3f}" + (f", printed {printed[name]:.2f}" if printed else "") for name, size in sizes.items()))
 
 
 def record(job: Job, found: Collection, folds: list[Fold], place: Place, command: list[str]) -> dict[str, Any]:
