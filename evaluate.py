@@ -72,9 +72,21 @@ def tested(run: Path, files: list[Path], args: argparse.Namespace, device: torch
             raise DataError(f"{file} was not trained on these data: its training samples or classes are others; what is now its "
                             "test part could have been trained on. Give --data where its own data lie")
         rows = predict(paper, model, fold.report, cfg, place, fold.id, options)
-        seen = seen or Seen(job.ablation or "full", job, cfg, saved["seed"], model, fold.report, rows, {}, device)
+        seen = seen or Seen(title_of(job), job, cfg, saved["seed"], model, fold.report, rows, {}, device)
         parts.append(rows)
     return seen._replace(rows=runs.pooled(parts))
+
+
+def what(seen: Seen) -> list:
+    """What a run was tested on: samples, classes or units, labels."""
+    labels = [values.tolist() for name, values in seen.rows.items() if name.startswith("target")]
+    return [seen.rows["sample"], tuple(getattr(seen.cfg, "classes", ())), tuple(getattr(seen.cfg, "aus", ())), labels]
+
+
+def title_of(job: Job) -> str:
+    """How a run is called beside others: its row, the settings that were changed by hand; where there are none, the paper's key."""
+    changed = [f"{name} {config.show(getattr(job.cfg, name))}" for name, source in job.sources.items() if source.startswith("yours")]
+    return ", ".join([*([job.ablation] if job.ablation else []), *changed]) or job.key
 
 
 def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device: torch.device) -> None:
@@ -82,9 +94,10 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
     seen = tested(run, files, args, device)
     others = [tested(path, checkpoints_of(path), args, device) for path in map(Path, args.beside)]
     for path, other in zip(args.beside, others):
-        if other.job.key != seen.job.key or other.rows["sample"] != seen.rows["sample"]:
+        if other.job.key != seen.job.key or what(other) != what(seen):
             raise DataError(f"--beside {path}: {other.job.key}, {len(other.rows['sample'])} samples of {experiment.data_name(other.job)}; expected "
-                            f"{seen.job.key} and the same {len(seen.rows['sample'])} samples as {run}: runs are compared on what both test")
+                            f"{seen.job.key} and the same {len(seen.rows['sample'])} samples, classes and labels as {run}: runs are compared on "
+                            "what both test")
     job, cfg, paper = seen.job, seen.cfg, seen.job.paper
     figures, classes = models.load(job.key, "figures"), getattr(seen.cfg, "classes", ())
     rows = runs.averaged(seen.rows, classes)

@@ -988,7 +988,7 @@ def test_size_by_hand():
         with torch.device("meta"):
             model = face2nodes.Face2Nodes(face2nodes.Config(**more))
         return [sum(p.numel() for p in m.parameters()) for m in (model, model.embedding, model.blocks, model.head)]
-    assert count(classes=face2nodes.SEVEN) == [36_784_975, 194_304, 25_280_520, 133_639]
+    assert count(classes=face2nodes.EIGHT[:7]) == [36_784_975, 194_304, 25_280_520, 133_639]
     assert count()[0] == 36_784_975 + 257 and count(RG=False)[0] == 36_785_232 - 8 * 513
     assert count(groups=1)[0] == 36_785_232 - 8 * 1536 and count(N=784)[0] == 36_785_232
     assert 36_785_232 - 36_580_000 < .006 * 36_580_000
@@ -1002,7 +1002,7 @@ def test_multiply_adds_by_hand():
     """
     trunk, fusion, head = 118_013_952 + 462_422_016 + 3 * 411_041_792, 49 * (960 * 64 + 256 * 512), 512 * 256 + 256 * 7
     layers, distances = 8 * 49 * (512 ** 2 + 4 * 256 ** 2 + 1024 * 512 + 2 * 512 * 2048), 8 * 49 ** 2 * 512
-    model = face2nodes.Face2Nodes(face2nodes.Config(classes=face2nodes.SEVEN))
+    model = face2nodes.Face2Nodes(face2nodes.Config(classes=face2nodes.EIGHT[:7]))
     counted = multiply_adds(model, (torch.rand(1, 3, 224, 224),))
     assert counted == {"": trunk + fusion + layers + distances + head, "resnet": trunk, "embedding": fusion,
                        "blocks": layers + distances, "head": head}

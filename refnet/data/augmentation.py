@@ -22,6 +22,12 @@ def crop(picture: Tensor, size: int, rng: torch.Generator | None) -> Tensor:
     return picture[:, top:top + size, left:left + size]
 
 
+def without_colour(picture: Tensor) -> Tensor:
+    """As grey as each colour counts to the eye: (3, H, W) uint8 → (3, H, W) uint8, three times the same; what is grey stays as it is."""
+    weights = torch.tensor(GREY)[:, None, None]                                         # (3, 1, 1)
+    return (picture * weights).sum(0, keepdim=True).round().to(torch.uint8).expand(3, -1, -1)
+
+
 def mirrored(picture: Tensor, rng: torch.Generator) -> Tensor:
     """Left for right, with a probability of one half."""
     return picture.flip(-1) if torch.rand((), generator=rng) < 0.5 else picture

@@ -1,6 +1,6 @@
 """Small pictures decoded once: all of a data set's in one file, from which a row is read in microseconds.
 
-    runs/cache/<checksum>.npy     uint8 (n, 3, size, size), or (n, 1, size, size) for pictures without colour
+    runs/cache/<checksum>.npy     uint8 (n, 3, size, size), or (n, 1, size, size) without colour
 
 The file is named by a checksum of what the pictures are decoded from, in order. A picture changed, added or put elsewhere
 in the order makes another file; a data set moved to another folder finds its own. It is written under another name first, so that
@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from refnet.data.augmentation import without_colour
 from refnet.data.samples import Collection, DataError, Sample
 from refnet.pictures import PictureError
 
-VERSION = 1                    # of what is kept: a change in how pictures are decoded makes all anew
+VERSION = 2                    # of what is kept: a change in how pictures are decoded makes all anew
 THREADS = 4                    # at most: Pillow decodes beside others, but a picture of 48 px is mostly Python, which does not
 TOGETHER = 64                  # pictures that a thread takes at a time
 MANY = 5000                    # pictures whose decoding is announced
@@ -60,7 +61,7 @@ def packed(found: Collection, size: int, folder: str, grey: bool = False, most: 
 
     size     the side of the square that each picture is decoded to
     folder   where the file is kept; "" keeps none
-    grey     keep the first channel only: for pictures without colour
+    grey     without colour, in a third of the room
     most     bytes; what would be larger is not kept
     say      told before a decoding that takes long
 
@@ -177,7 +178,8 @@ def _write(samples: list[Sample], path: Path, shape: tuple[int, ...]) -> None:
         rows = np.empty((len(some), *shape[1:]), np.uint8)
         for row, sample in zip(rows, some):
             with _named(sample):
-                row[:] = sample.clip.read([0], shape[-1])[0, :shape[1]].numpy()        # (1 or 3, S, S)
+                picture = sample.clip.read([0], shape[-1])[0]                           # (3, S, S)
+                row[:] = (without_colour(picture)[:1] if len(row) == 1 else picture).numpy()            # (1 or 3, S, S)
         return rows
 
     part = path.with_suffix(f".{uuid.uuid4().hex}.part")

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refnet.backbones import resnet
+from refnet.backbones.weights import WeightsError
 from refnet.backbones.weights import load_weights as load_into
 from refnet.config import Row, Stage, ours, said
 from refnet.data import affectnet, drawn_stills, ferplus, folder, rafdb
-from refnet.data.augmentation import coloured, draws, zoom
+from refnet.data.augmentation import coloured, draws, without_colour, zoom
 from refnet.data.own import pictures_of
 from refnet.data.packed import packed
 from refnet.data.protocols import as_delivered
@@ -30,18 +31,18 @@ from refnet.ops.relation_conv import MRGraphConv, RGConv
 from refnet.pictures import Clip
 
 EIGHT = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-SEVEN = EIGHT[:-1]
 LAYOUTS = resnet.LAYOUTS | {"resnet_demo": dict(layout=(1, 1, 1, 1), widths=(16, 32, 64, 64), bottleneck=False)}
 
 
 @dataclass(frozen=True)
 class Config:
     """Every number of the paper, and every number it leaves out."""
-    classes:      tuple = said(EIGHT, "§4.1, FERPlus")
+    classes:      tuple = said(EIGHT, "§4.1, FERPlus, in the order of its columns")
     votes:        str   = ours("argmax", "FERPlus's label: the most votes among the emotions; unique or majority, see data/ferplus.py")
     soft:         bool  = ours(False, "π(x) of (12) is one-hot; True takes FERPlus's shares of votes")
     size:         int   = said(224, "§4.3, pixels per side of a face")
     stored:       int   = ours(224, "pixels per side as decoded and kept; enlarged to --size in batches")
+    grey:         bool  = ours(False, "pictures without their colours; True for FERPlus, whose pictures have none, and then for one's own too")
     flip:         bool  = said(True, "§4.2, random horizontal flips")
     zoom:         float = ours(0.2, "§4.2, random scale, not how much: 1 ± this")
     jitter:       float = ours(0.2, "§4.2, color jitter, not how much: brightness, contrast, saturation times 1 ± this")
@@ -58,7 +59,7 @@ class Config:
     itself:       bool  = ours(True, "whether a node is among its neighbours, as in ViG")
     normalised:   bool  = said(False, "§3.3, Euclidean distance between features; True brings them to length 1 first, as ViG")
     wider:        int   = said(4, "§3.3, the hidden layer of M is this many times D")
-    begins_still: bool  = ours(False, "first weights are not spoken of: as ViG; True: the last normalisations of (9) and (10) begin at 0, a block as X")
+    begins_still: bool  = ours(False, "Algorithm 1, random weights, not which: ViG's; True: the last normalisations of (9) and (10) begin at 0, a block as X")
     xi:           float = said(0.1, "§4.2, ξ of (12)")
     lr:           float = said(1e-3, "§4.2, Adam")
     weight_decay: float = said(1e-4, "§4.2")
@@ -83,8 +84,9 @@ class Config:
             raise ValueError(f"classes must be two names or more, each once; got {', '.join(self.classes)}")
         if self.side ** 2 != self.N:
             raise ValueError(f"N must be a square, such as 49, 196 or 784, as the nodes are a square of patches; got {self.N}")
-        if self.D % 8 or self.D % self.groups:
-            raise ValueError(f"D must be a multiple of 8 and of --groups {self.groups}; got {self.D}")
+        parts = math.lcm(self.groups, 2 if self.MSF2PE else 8)                  # the head halves D, ViG's stem begins with an eighth of it
+        if self.D % parts:
+            raise ValueError(f"D must be a multiple of {parts}; got {self.D}")
         most, there = self.k * max((*self.dilations, 1)), self.N - (not self.itself)
         if most > there:
             raise ValueError(f"k · d = {self.k} · {most // self.k} neighbours are chosen from in the last block, and there are {there}: "
@@ -122,19 +124,20 @@ PRESETS = {
 }
 
 
-def kept(read, grey: bool = False):
-    """A reader whose pictures are decoded once, and then kept."""
+def kept(read):
+    """A reader whose pictures are decoded once, and then kept, unless they are in memory anyway."""
     def found(root: Path, cfg: Config) -> Collection:
         some = read(root, cfg)
-        if cfg.soft and "votes" not in some.samples[0].target:
-            raise DataError("--soft takes the shares of votes as labels, and this data set has none; FERPlus has; leave --soft out")
-        return packed(some, cfg.stored, cfg.cache, grey)
+        if (cfg.soft or cfg.votes != "argmax") and "votes" not in some.samples[0].target:
+            flag = "--soft takes the shares of votes as labels" if cfg.soft else f"--votes {cfg.votes} makes labels of votes"
+            raise DataError(f"{flag}, and this data set has none; FERPlus has; leave {flag.split()[0]} out")
+        return packed(some, cfg.stored, cfg.cache, cfg.grey)
     return found
 
 
 DATASETS = {
-    "drawn":     DataSet(drawn_stills.read, as_delivered, {"classes": ours(drawn_stills.SEVEN, "the seven of RAF-DB and AffectNet")}),
-    "ferplus":   DataSet(kept(ferplus.read, grey=True), as_delivered, {"stored": said(48, "§4.1, as delivered")}),
+    "drawn":     DataSet(kept(drawn_stills.read), as_delivered, {"classes": ours(drawn_stills.SEVEN, "the seven of RAF-DB and AffectNet")}),
+    "ferplus":   DataSet(kept(ferplus.read), as_delivered, {"stored": said(48, "§4.1, as delivered"), "grey": said(True, "§4.1")}),
     "rafdb":     DataSet(kept(rafdb.read), as_delivered, {"classes": ours(rafdb.NAMES, "§4.1, seven, in the order of their codes"),
                                                           "stored": ours(100, "as delivered")}),
     "affectnet": DataSet(kept(affectnet.read), as_delivered, {"classes": ours(affectnet.NAMES, "§4.1, seven, in the order of their codes")}),
@@ -142,7 +145,7 @@ DATASETS = {
 }
 
 TABLE_1 = {"ferplus": (91.41, 89.71), "rafdb": (91.02, 84.77), "affectnet": (66.69, 58.31)}        # pre-trained, from scratch
-PLUS_MINUS = "printed on FERPlus, mean ± deviation over a number of runs that is not said: "
+PLUS_MINUS = "printed on FERPlus with a ±, not said of what and over how many runs: "
 ABLATIONS = {
     "table1.1": Row({}, {data: {"Acc": acc[0]} for data, acc in TABLE_1.items()}, pretrained=True),
     "table1.2": Row({}, {data: {"Acc": acc[1]} for data, acc in TABLE_1.items()}, pretrained=False),
@@ -189,6 +192,8 @@ def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[T
     Faces are found by none of ours (§4.3 takes MTCNN): a picture that is not square gives its centre square.
     """
     picture = sample.clip.read([0], cfg.stored)[0]                                      # (3, s, s)
+    if cfg.grey:
+        picture = without_colour(picture)
     return (picture,) if rng is None else (picture, draws(rng, cfg.flip, cfg.zoom, cfg.jitter))
 
 
@@ -265,7 +270,8 @@ class ViGStem(nn.Sequential):
 class FC(nn.Module):
     """A fully connected layer and its normalisation over samples and nodes: (B, N, c_in) → (B, N, c_out)
 
-    Reading: (9) calls F_in and F_out fully connected layers and nothing more; the normalisation behind them is ViG's.
+    Reading: (9) calls F_in and F_out fully connected layers, (10) M a two-layer MLP, and nothing more; the normalisation behind each
+    of the four is ViG's.
     """
 
     def __init__(self, c_in: int, c_out: int):
@@ -308,6 +314,7 @@ class Face2Nodes(nn.Module):
 
     Reading: §4.3's head takes one vector, and how the nodes become one is not said: their mean, as in ViG.
     Reading: Algorithm 1 counts blocks l = 0 to L, which would be one more than L; there are L, and the first has dilation 1.
+    Reading: how pixels are scaled is not said; to ImageNet's mean and deviation, as its ResNets are used to.
     """
 
     def __init__(self, cfg: Config):
@@ -395,10 +402,14 @@ def score(rows: dict, cfg: Config) -> dict[str, float]:
 
 
 def load_weights(model: nn.Module, path: str, cfg: Config) -> str:
-    """A ResNet's weights into the four stages, or those of a run into the whole network."""
+    """A ResNet's weights into the four stages, or the state dict of a Face2Nodes into the whole network.
+
+    Reading: §4.3 pre-trains "our Face2Nodes [...] following [40]", who pre-train a ResNet-18; the one file or the other is taken.
+    """
     state = read_state_dict(path)
-    if any(name.removeprefix("module.").startswith("blocks.") for name in state):
-        return str(load_into(model, state, source=path))
+    if any(name.removeprefix("module.").startswith("head.") for name in state):
+        return str(load_into(model, state, needed=0.9, source=path))             # all but the last layer of the head, for other classes
     if model.resnet is None:
-        return f"{path}: not used, as the stem of ViG has no ResNet; every weight is drawn at random"
+        raise WeightsError(path, "these are no weights of a whole Face2Nodes, and with the stem of ViG there is no ResNet to put them into",
+                           "Leave --weights out, or give the state dict of a Face2Nodes with that stem (--no-MSF2PE)")
     return f"resnet: {load_into(model.resnet, state, source=path)}"

@@ -1,7 +1,7 @@
 """Neighbours by likeness: who is near whom in feature space, chosen anew for every layer.
 
     distances ─ the K = k · d nearest ─ every d-th of them
-      N × N         n_1 ... n_kd           n_1, n_1+d, ...
+      N × N         n_1 ... n_kd           n_1, n_{1+d}, ...
 
 The choice has no gradient and is made in float32. A node has no distance to itself: with `itself` it stands first, whatever
 rounding says, and without it never; then follow the others, nearest first, of equals the one with the lower index.
@@ -57,7 +57,7 @@ def dilated_knn(x: Tensor, k: int, d: int = 1, itself: bool = True, normalised: 
     Raises ValueError where k · d nodes are not there.
 
     Reading: §3.3 does not say whether a node is its own neighbour. As in ViG it is, and always n_1: its x_j − x_i is 0, so that it
-    costs a place and adds nothing.
+    costs a place and adds nothing in (7); the maximum of MR-GraphConv it keeps from falling below 0.
     Reading: ViG divides features by their length before it compares them; here distances are those of the raw features, as printed.
     Reading: of equally near nodes the lower index comes first, ours.
     """

@@ -35,11 +35,13 @@ def relation(x: Tensor, index: Tensor, g: Tensor) -> Tensor:
 
     x (B, N, D), index (B, N, k), gates g (B, N, k) → (B, N, D)
 
-    Σ_j g_ij (x_j − x_i) = Σ_j g_ij x_j − (Σ_j g_ij) x_i: a weighted bag of rows, no edge of width D.
+    Σ_j g_ij (x_j − x_i) = Σ_j g_ij x_j − (Σ_j g_ij) x_i: a weighted bag of rows, no edge of width D. The two are nearly alike where
+    nodes are, so that 16 bits would lose their difference: they are summed in 32.
     """
+    kind, x, g = x.dtype, *(t.to(torch.promote_types(t.dtype, torch.float32)) for t in (x, g))
     rows, index = bags(x, index)
     near = F.embedding_bag(index, rows, per_sample_weights=g.flatten(0, 1).to(x.dtype), mode="sum").view_as(x)
-    return torch.addcmul(near, g.sum(-1, keepdim=True).to(x.dtype), x, value=-1)        # (B, N, D)
+    return torch.addcmul(near, g.sum(-1, keepdim=True).to(x.dtype), x, value=-1).to(kind)       # (B, N, D)
 
 
 def max_relative(x: Tensor, index: Tensor) -> Tensor:
@@ -60,8 +62,8 @@ class Update(nn.Module):
 
     x, g (B, N, D) → (B, N, 2D); (B, N, D) where groups is 1
 
-    Reading: (8) prints a result in R^{2D}, and the size of Table 2 leaves two layers: ViG's, 2D wide in four groups, which is taken,
-    or a dense one from 2D to D.
+    Reading: (8) prints a result in R^{2×D}, which can only be 2D numbers; the size of Table 2 leaves two layers: ViG's, 2D wide in four
+    groups, which is taken, or a dense one from 2D to D.
     Reading: a plain [x, g] cut into four groups would show no group both. As in ViG, group q sees the q-th part of x and that of g.
     """
 

@@ -205,8 +205,7 @@ def check(job: Job, found: Collection, say: Callable[[str], None]) -> None:
 
 def count(job: Job, found: Collection, say: Callable[[str], None]) -> None:
     """Say how large each stage's network is: parameters and multiply-adds; beside what a table of the paper prints, of its own settings."""
-    rows = [row.scores(name) for row in job.paper.ABLATIONS.values() for name in job.paper.DATASETS]
-    printed = next((row for row in rows if "FLOPs (G)" in row), {}) if job.preset == "paper" and plan.as_printed(job) else {}
+    printed = plan.printed_size(job)
     fold = folds_of(job, found)[0]
     for stage in job.paper.stages(job.cfg):
         cfg = checkpoint.laid_over(job.cfg, stage)

@@ -48,6 +48,8 @@ def planned(paper: ModuleType, key: str, args: argparse.Namespace, options: Opti
     if args.data is not None and args.dataset == "drawn":
         raise UsageError(f"drawn faces come without --data; for files, --dataset is one of {real}")
     dataset, preset = args.dataset or "drawn", args.preset or ("paper" if args.data else "demo")
+    if args.ablation and paper.ABLATIONS[args.ablation].pretrained is False and options.weights:
+        raise UsageError(f"--ablation {args.ablation} is trained from scratch; leave --weights out")
     rows = rows_of(paper, args.table) if args.table else [args.ablation or ""]
     one = f"repeat{args.repeat}" if args.repeat > 1 else f"seed{args.seed}"
     name = f"table{args.table.removeprefix('table')}" if args.table else one
@@ -156,6 +158,8 @@ def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> st
     note += "" if beside else "; not to be compared with the paper's scores"
     if not beside and some.dataset not in OWN and any(row and some.paper.ABLATIONS[row].pretrained and not job.options.weights for row, job in jobs.items()):
         note += ", which are of pre-trained weights: --weights FILE"
+    if beside and (files := {job.options.weights for job in jobs.values()} - {""}):
+        note += f"\nours start from {', '.join(sorted(files))}"
     note += "".join(f"\n{text}" for text in dict.fromkeys(some.paper.ABLATIONS[row].note for row in jobs if row) if text and beside)
     return "\n".join(["  ".join(cell.ljust(w) for cell, w in zip(line, wide)).rstrip() for line in lines] + [note])
 
@@ -166,6 +170,16 @@ def as_printed(job: Job) -> bool:
     own = settle(job.paper, job.key, job.dataset, job.preset, job.ablation, {}, job.root, job.options).cfg
     places = {name: getattr(job.cfg, name) for name in PLACES if hasattr(job.cfg, name)}
     return pretrained in (None, bool(job.options.weights)) and not job.options.steps and dataclasses.replace(own, **places) == job.cfg
+
+
+def printed_size(job: Job) -> dict[str, float]:
+    """The size that a table of the paper prints for a job's settings, on whichever data set; {} for others."""
+    for name, row in job.paper.ABLATIONS.items():
+        same = settle(job.paper, job.key, job.dataset, "paper", name, {}, job.root, job.options).cfg
+        for sizes in (row.scores(dataset) for dataset in job.paper.DATASETS):
+            if "FLOPs (G)" in sizes and dataclasses.replace(same, classes=job.cfg.classes) == job.cfg:
+                return sizes
+    return {}
 
 
 def tick(value: Any) -> str:
