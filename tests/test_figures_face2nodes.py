@@ -52,10 +52,10 @@ def face(device, S: int = 42) -> torch.Tensor:
 
 # A node's neighbours
 
-@pytest.mark.parametrize("N,down,node", [(49, .75, 38), (196, .75, 147), (784, .75, 602), (49, .68, 31), (1, .75, 0), (4, 1.0, 3)])
-def test_the_node_at_the_mouth(N, down, node):
-    """7 × 7: ¾ of 7 is 5.25, row 5, column 3: 5 · 7 + 3 = 38; 0.68 of 7 is 4.76, row 4. 14 × 14: row 10, column 7."""
-    assert figures.default_node(N, down) == node
+@pytest.mark.parametrize("N, node", [(49, 31), (196, 133), (784, 546), (1, 0), (4, 3)])
+def test_the_node_at_the_mouth(N, node):
+    """7 × 7: 0.7 · 7 = 4.9, row 4, column 3: 4 · 7 + 3 = 31. 14 × 14: 9.8, row 9, column 7: 9 · 14 + 7 = 133. 28 × 28: row 19."""
+    assert figures.default_node(N) == node
 
 
 def graph_of(device, N: int, node: int, neighbours: list[int], gates: list[float] | None = None, **more) -> Image.Image:
@@ -437,15 +437,6 @@ def test_beside_asks_each_model_for_itself(device, one_thread, samples, monkeypa
     rows = [rows_of([0, 1, -1], [1, 1, 0]), rows_of([0, 1, -1], [0, 0, 0])]
     figures.of_beside(paper, [("a", a, samples[:3], rows[0], device), ("b", b, samples[:3], rows[1], device)])
     assert asked == [(a, [0, 1]), (b, [0, 1])]
-
-
-def test_drawn_mouths_are_higher(device, one_thread, samples, monkeypatch):
-    """Of 4 × 4 nodes row 2, 0.68 · 4 = 2.72, for a drawn face; row 3 for another."""
-    nodes, picture = [], torch.zeros(3, 32, 32, dtype=torch.uint8, device=device)
-    monkeypatch.setattr(figures, "neighbour_graph", lambda picture, index, gate, node, *rest: nodes.append(node))
-    for sample in (samples[0], Sample("x", None, {})):
-        figures.of_own(model_of(device), sample, (picture,), torch.eye(7)[0])
-    assert nodes == [2 * 4 + 2, 3 * 4 + 2]
 
 
 def test_command(tmp_path, capsys):

@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from refnet.data.drawn import DrawnClip
 from refnet.data.drawn_faces import draw
 from refnet.data.drawn_plan import EXPRESSIONS, plan
 from refnet.data.samples import Sample, fingerprint
@@ -39,10 +38,10 @@ CAM = "Grad-CAM on the last block's nodes: where the features speak for the clas
 FEATURES = "feature map: the mean of |X| over the channels of the last block, less its least"
 
 
-def default_node(N: int, down: float = .75) -> int:
-    """The node at about the mouth: three quarters down, in the middle; in a drawn face it is a little higher."""
+def default_node(N: int) -> int:
+    """The node at about the mouth: 0.7 of the way down, in the middle; so it lies in faces drawn, and in those cut along landmarks."""
     side = across(N)
-    return min(int(down * side), side - 1) * side + side // 2
+    return int(.7 * side) * side + side // 2
 
 
 def neighbour_graph(picture: Tensor, index: Tensor, gate: Tensor | None, node: int, dilation: Sequence[int],
@@ -187,7 +186,7 @@ def of_own(model: Face2Nodes, sample: Sample, inputs: tuple[Tensor, ...], p: Ten
     x = batched((inputs[0][None].float() / 255,), model.cfg)[0]                            # (1, 3, S, S)
     rows = [("Grad-CAM", grad_cam(model, x, torch.tensor([most]))), ("feature map", feature_map(nodes(model, x)))]
     title, note = f"Where {names[most]} is seen, {name}", f"Grad-CAM of the class that is called; {FEATURES}"
-    return {"bars": bars(p.cpu(), names, None, name), **_graph(model, sample, x, name),
+    return {"bars": bars(p.cpu(), names, None, name), **_graph(model, x, name),
             "cam": heat_overlays(rows, _bytes(x), [f"called {names[most]} {p[most]:.2f}"], title, note)}
 
 
@@ -215,7 +214,7 @@ def of_report(paper: ModuleType, model: Face2Nodes, samples: list[Sample], rows:
     captions = [f"{names[target[n]]}\ncalled {names[predicted[n]]} {v:.2f}" for n, v in zip(chosen, sure, strict=True)]
     best = int((torch.tensor(sure) + (called == target[chosen])).argmax())
     sample, one_each = samples[chosen[best]], "one face of each class"
-    return _graph(model, sample, x[best:best + 1], f"{names[target[chosen[best]]]}, {sample.id}") | {
+    return _graph(model, x[best:best + 1], f"{names[target[chosen[best]]]}, {sample.id}") | {
         "cam": heat_overlays([("Grad-CAM", grad_cam(model, x, called))], _bytes(x), captions,
                              f"Where the called class is seen, {one_each}", CAM),
         "features": heat_overlays([("feature map", feature_map(nodes(model, x)))], _bytes(x), captions,
@@ -290,13 +289,13 @@ def _inputs(paper: ModuleType, samples: list[Sample], cfg: Config, device: torch
     return paper.batched((pictures.to(device).float() / 255,), cfg)[0]
 
 
-def _graph(model: Face2Nodes, sample: Sample, x: Tensor, name: str) -> dict[str, Image.Image]:
+def _graph(model: Face2Nodes, x: Tensor, name: str) -> dict[str, Image.Image]:
     """The graph of one face x (1, 3, S, S), where the model has blocks."""
     if not model.cfg.L:
         return {}
     with resting(model):
         index, gate = (v[:, 0] for v in model.graphs(x))                                   # (L, N, k) each
-    node = default_node(model.cfg.N, .68 if isinstance(sample.clip, DrawnClip) else .75)
+    node = default_node(model.cfg.N)
     return {"graph": neighbour_graph(_bytes(x)[0], index, gate if model.cfg.RG else None, node, model.cfg.dilations,
                                      f"Whom the node near the mouth listens to, {name}")}
 
@@ -332,7 +331,7 @@ def main(argv: Sequence[str]) -> int:
     colours = F.adaptive_avg_pool2d(x, g).flatten(2).mT                                    # (1, N, 3)
     index = torch.stack([dilated_knn(colours, k, d)[0] for d in dilation])                 # (L, N, k)
     far = (colours[0][index] - colours[0][:, None]).norm(dim=-1)                           # (L, N, k)
-    image = neighbour_graph(_bytes(x)[0], index, torch.exp(-8 * far), default_node(g * g, .68), dilation,
+    image = neighbour_graph(_bytes(x)[0], index, torch.exp(-8 * far), default_node(g * g), dilation,
                             "Patches nearest in mean colour, at four dilations; gate = exp(-8 x distance), untrained")
     write_picture(image, argv[0])
     print(argv[0])
