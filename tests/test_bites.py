@@ -333,7 +333,7 @@ BITES = {
     "gates share one":       Bite("ops/relation_conv.py", "torch.sigmoid(s_j - s[..., None] + b)", "torch.softmax(s_j - s[..., None] + b, -1)",
                                   "test_face2nodes", "test_eq7_gates_by_hand"),
     "gate without b":        Bite("ops/relation_conv.py", "s[..., None] + b)", "s[..., None] + 0 * b)", "test_face2nodes", "test_eq7_gates_by_hand"),
-    "mean of relations":     Bite("ops/relation_conv.py", "x, value=-1)", "x, value=-1) / index.shape[-1]", "test_face2nodes", "test_eq7_relation_by_hand"),
+    "mean of relations":     Bite("ops/relation_conv.py", "x, value=-1).to(kind)", "x, value=-1).to(kind) / index.shape[-1]", "test_face2nodes", "test_eq7_relation_by_hand"),
     "x_j for x_j − x_i":     Bite("ops/relation_conv.py", "x, value=-1)", "x, value=0)", "test_face2nodes", "test_eq7_relation_by_hand"),
     "the first sample's nodes": Bite("ops/relation_conv.py", "first = N * torch.arange(B", "first = 0 * torch.arange(B",
                                      "test_face2nodes", "test_eq7_the_loop_twin"),

@@ -33,6 +33,7 @@ from refnet.pictures import Clip, write_picture
 from refnet.training import plan, runs
 from refnet.training.batches import Prepared, collate, to_device
 from refnet.training.job import Options
+from refnet.training.together import one_core
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,9 +57,9 @@ def made(cfg, device, seed=0):
 
 
 def heard(main, argv):
-    """What a command prints; it must end well."""
+    """What a command prints; it must end well. On one core, so that the runs of a session can be compared to the bit."""
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    with contextlib.redirect_stdout(out), one_core(True):
         assert main([str(word) for word in argv]) == 0
     return out.getvalue()
 
