@@ -27,7 +27,7 @@ from refnet.ops import metrics
 from refnet.pictures import PictureError, write_picture
 from refnet.training import checkpoint, distributed, experiment, plan, runs
 from refnet.training.checkpoint import CheckpointError
-from refnet.training.job import Job, Options
+from refnet.training.job import Job, Options, RunError
 from refnet.training.predictions import predict, units_of
 
 
@@ -98,6 +98,9 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
             raise DataError(f"--beside {path}: {other.job.key}, {len(other.rows['sample'])} samples of {experiment.data_name(other.job)}; expected "
                             f"{seen.job.key} and the same {len(seen.rows['sample'])} samples, classes and labels as {run}: runs are compared on "
                             "what both test")
+    names = [s.title for s in (seen, *others)]
+    seen, *others = [s._replace(title=f"{s.title} ({path.name})") if names.count(s.title) > 1 else s
+                     for path, s in zip((run, *map(Path, args.beside)), (seen, *others))]
     job, cfg, paper = seen.job, seen.cfg, seen.job.paper
     figures, classes = models.load(job.key, "figures"), getattr(seen.cfg, "classes", ())
     rows = runs.averaged(seen.rows, classes)
@@ -266,6 +269,9 @@ def main(argv: list[str]) -> int:
         kind = {runs.UsageError: 2, CheckpointError: 4}.get(type(error), 3)
         print(" ".join(f"evaluate.py: {error}".split()), file=sys.stderr)
         return kind
+    except RunError as error:
+        print(f"evaluate.py: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"evaluate.py: {error.filename}: {error.strerror}; look at its permissions and the disk", file=sys.stderr)
         return 1

@@ -815,6 +815,12 @@ def test_votes_want_votes(name, sets, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_answers_that_are_no_numbers_end_the_run(sets, tmp_path, capsys):
+    """One step that ruins the weights: the loss before it was finite; the run fails, and what answers NaN is never the best."""
+    err = refused(train.main, words(sets, "rafdb", tmp_path / "run", "--lr", "1e20", "--steps", "1"), 1, capsys)
+    assert "a smaller --lr, or --clip 1, may help" in err and not (tmp_path / "run" / "predictions.csv").exists()
+
+
 def test_grey_takes_the_colours_of_every_picture(sets):
     """By how much each counts to the eye, 0.299, 0.587 and 0.114: in training and in testing, whether pictures are kept or not."""
     def first(grey, cache, rng=None):

@@ -445,3 +445,4 @@ def test_command(tmp_path, capsys):
     with Image.open(tmp_path / "g.png") as image:
         assert image.size == (1924, 796) and margin_is_paper(image.convert("RGB"))
     assert figures.main([]) == 2 and "usage" in capsys.readouterr().err
+    assert figures.main([str(tmp_path / "g.xyz")]) == 2 and "are written as .png" in capsys.readouterr().err

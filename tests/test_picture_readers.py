@@ -199,6 +199,7 @@ def test_pixels_are_one_picture(tmp_path, device):
     ("fer2013new.csv", "Training,fer0000001", "Test,fer0000001", ("line 3: Usage is 'Test'", "Training, PublicTest, PrivateTest")),
     ("fer2013new.csv", "Training,fer0000001", "PublicTest,fer0000001", ("line 3: Usage is PublicTest, but 'Training' in line 3",)),
     ("fer2013new.csv", "fer0000003", "fer0000001", ("Training/fer0000001.png stands twice",)),
+    ("fer2013new.csv", "fer0032220", "fer0000001", ("PrivateTest/fer0000001.png stands twice",)),
     ("fer2013new.csv", "PrivateTest,fer0032220.png,0,0,0,0,9,1,0,0,0,0\n", "", ("fer2013.csv: 13 rows, but fer2013new.csv has 12",)),
     ("fer2013new.csv", "PrivateTest,fer0032220.png", "PrivateTest,", ("1 rows and no labelled picture in report",)),
     ("fer2013new.csv", "fer0000006.png,0,0,0,0,0,8", "fer0000006.png,9,0,0,0,0,8", ("no pictures of disgust in train",)),
@@ -523,6 +524,9 @@ def test_square_by_hand(device):
     for outside in ((7, 0, 2, 2), (-2, 0, 2, 2), (0, -9, 2, 3), (0, 3, 1, 1)):
         with refused("lies outside the picture, 7 × 3"):
             square(picture, outside)
+    assert square(picture, (0, 0, 28, 1)).shape == (3, 28, 28)
+    with refused("29 × 1 at (0, 0), is far larger than the picture, 7 × 3"):
+        square(picture, (0, 0, 29, 1))
 
 
 def test_a_face_is_one_frame_and_tells_what_it_is_made_of(tmp_path):
@@ -544,6 +548,9 @@ def test_a_face_is_one_frame_and_tells_what_it_is_made_of(tmp_path):
     np.save(tmp_path / "zeros.npy", np.zeros(136))
     with refused("1.jpg", "the eyes lie 0 pixels apart"):
         Face(path, Place(str(tmp_path / "zeros.npy"))).read([0], 8)
+    np.save(tmp_path / "far.npy", np.random.default_rng(0).random((68, 2)) + 1000)
+    with refused("1.jpg", "the face lies outside the picture", "12 × 10"):
+        Face(path, Place(str(tmp_path / "far.npy"))).read([0], 8)
     with refused("gone.npy: cannot be read"):
         Face(path, Place(str(tmp_path / "gone.npy"))).raw()
 
@@ -588,6 +595,15 @@ def test_affectnet_lists_refused(tmp_path, before, after, words):
     assert before in said
     path.write_text(said.replace(before, after, 1))
     with refused(*words):
+        affectnet.read(tmp_path, settings(SEVEN))
+
+
+def test_affectnet_one_picture_in_both_parts(tmp_path):
+    """What is tested must not train."""
+    lists = old(tmp_path) / "Manually_Annotated_file_lists"
+    twin = (lists / "training.csv").read_text().splitlines()[1]
+    (lists / "validation.csv").write_text((lists / "validation.csv").read_text() + twin + "\n")
+    with refused(f"validation/{twin.split('.jpg')[0]} stands twice"):
         affectnet.read(tmp_path, settings(SEVEN))
 
 

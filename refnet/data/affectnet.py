@@ -64,9 +64,9 @@ def read(root: Path, cfg: Any) -> Collection:
     samples, seen, given = [], set(), 0
     how = {"by landmarks": 0, "by the face's box": 0, "the picture's centre square": 0}
     for row in rows:
-        if row.id in seen:
+        if row.face.path in seen:                                  # in one part, or in two: what is tested must not train
             raise DataError(f"{where}: {row.id} stands twice; expected each picture once; remove one row")
-        seen.add(row.id)
+        seen.add(row.face.path)
         points, box = row.face.points, row.face.box
         how["by landmarks" if points else "by the face's box" if box else "the picture's centre square"] += 1
         given += row.va != NOT_GIVEN

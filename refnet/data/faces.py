@@ -97,6 +97,8 @@ def square(picture: Tensor, box: Box) -> Tensor:
     x, y, width, height = box
     S, (H, W) = max(width, height), picture.shape[1:]
     left, top = x - (S - width) // 2, y - (S - height) // 2
+    if S > 4 * max(H, W):
+        raise DataError(f"the face's box, {width} × {height} at ({x}, {y}), is far larger than the picture, {W} × {H}; correct the box")
     inside = picture[:, max(top, 0):max(top + S, 0), max(left, 0):max(left + S, 0)]
     if inside.numel() == 0:
         raise DataError(f"the face's box, {width} × {height} at ({x}, {y}), lies outside the picture, {W} × {H}; correct "

@@ -128,9 +128,9 @@ def read(root: Path, cfg: Any) -> Collection:
         if not name:
             left["without a face"] += 1
             continue
-        if id in seen:
+        if name in seen:                                           # in one part, or in two: what is tested must not train
             raise DataError(f"{tables or folders}: {id} stands twice; expected each picture once; remove one row")
-        seen.add(id)
+        seen.add(name)
         if votes not in targets:
             targets[votes] = _target(votes, order, cfg.votes)
         if targets[votes] is None:

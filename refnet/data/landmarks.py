@@ -149,7 +149,7 @@ def crop_aligned(picture: Tensor, points: Tensor, size: int) -> Tensor:
 
     The centre of the left eye comes to x = 0.34, that of the right eye to x = 0.66 of the side, both to y = 0.34 of it.
     One affine map, sampled bilinearly; where the face shrinks by s, each pixel is the mean of ⌈s⌉ × ⌈s⌉ samples inside it,
-    so that nothing aliases. Raises DataError for points that give no pair of eyes.
+    so that nothing aliases. Raises DataError for points that give no pair of eyes, and for a face outside the picture.
     """
     if picture.dim() != 3 or len(picture) != 3 or picture.dtype != torch.uint8:
         raise DataError(f"a picture to crop is uint8 (3, H, W); got {picture.dtype} {tuple(picture.shape)}")
@@ -171,6 +171,9 @@ def crop_aligned(picture: Tensor, points: Tensor, size: int) -> Tensor:
     b = torch.stack([-a[1], a[0]])                                         # (2,) its left side, a quarter turn on
     at = (left + right) / 2 + x[None, :, None] * a + y[:, None, None] * b  # (n, n, 2)
     H, W = picture.shape[1:]
+    if not ((at >= 0) & (at <= torch.tensor([W, H]))).all(-1).any():
+        raise DataError(f"the face lies outside the picture: eyes at {left.tolist()} and {right.tolist()}, the picture is {W} × {H}; are these "
+                        f"its landmarks?")
     grid = (2 * at / torch.tensor([W, H], dtype=torch.float64) - 1).float().to(picture.device)
     out = F.grid_sample(picture[None].float(), grid[None], align_corners=False)              # (1, 3, n, n)
     return F.avg_pool2d(out, fine)[0].round().clamp(0, 255).to(torch.uint8)                  # (3, size, size)

@@ -30,7 +30,7 @@ from refnet.figures.maps import across, feature_map, grad_cam, nodes, resting
 from refnet.figures.tsne import tsne
 from refnet.models.face2nodes import Config, Face2Nodes, batched
 from refnet.ops.neighbours import dilated_knn
-from refnet.pictures import write_picture
+from refnet.pictures import PictureError, write_picture
 
 CLASSES = (BLUE, ORANGE, GREEN, RED, (146, 78, 160), (20, 160, 184), (122, 80, 32), (226, 110, 178), (140, 158, 24), INK)
 UNKNOWN, MOST, AT_ONCE = (190, 194, 202), 2000, 32    # unknown class; faces in Fig. 7; faces through the network at a time
@@ -333,7 +333,11 @@ def main(argv: Sequence[str]) -> int:
     far = (colours[0][index] - colours[0][:, None]).norm(dim=-1)                           # (L, N, k)
     image = neighbour_graph(_bytes(x)[0], index, torch.exp(-8 * far), default_node(g * g), dilation,
                             "Patches nearest in mean colour, at four dilations; gate = exp(-8 x distance), untrained")
-    write_picture(image, argv[0])
+    try:
+        write_picture(image, argv[0])
+    except PictureError as error:
+        print(error, file=sys.stderr)
+        return 2
     print(argv[0])
     return 0
 

@@ -11,7 +11,7 @@ from refnet.data.samples import Sample
 from refnet.training import distributed
 from refnet.training.batches import Prepared, in_batches, loader, shard, tensors, to_device
 from refnet.training.distributed import Place
-from refnet.training.job import Options
+from refnet.training.job import Options, RunError
 from refnet.training.runs import Rows
 
 
@@ -22,6 +22,7 @@ def predict(paper: ModuleType, model: nn.Module, samples: list[Sample], cfg: Any
     →   sample, subject, fold: lists of str; the targets' columns; the columns of the paper's `predict`; tensors (n,)
 
     With several processes each takes a part, and all end with the same rows. `between` is called between batches.
+    Raises RunError where an answer is no number.
     """
     world = place.world if len(samples) >= place.world else 1
     sizes = [len(shard(range(len(samples)), rank, world)) for rank in range(world)]
@@ -43,6 +44,10 @@ def predict(paper: ModuleType, model: nn.Module, samples: list[Sample], cfg: Any
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     if world > 1:
         columns = distributed.gathered(columns, sizes, place)
+    for name, values in columns.items():
+        if values.is_floating_point() and not values.isfinite().all():
+            first = samples[int((~values.isfinite()).nonzero()[0, 0])].id
+            raise RunError(f"{name} of sample {first} is {values[~values.isfinite()][0].item()}; a smaller --lr, or --clip 1, may help")
     return {"sample": [s.id for s in samples], "subject": [s.subject for s in samples], "fold": [fold] * len(samples)} | {
         name: values.cpu() for name, values in columns.items()}
 
