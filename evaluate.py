@@ -41,7 +41,6 @@ class Seen(NamedTuple):
     samples: list[Sample]
     first: runs.Rows                                            # of the first fold
     rows: runs.Rows                                             # of all folds, one after the other
-    device: torch.device
 
 
 def tested(run: Path, files: list[Path], args: argparse.Namespace, device: torch.device) -> Seen:
@@ -72,7 +71,7 @@ def tested(run: Path, files: list[Path], args: argparse.Namespace, device: torch
             raise DataError(f"{file} was not trained on these data: its training samples or classes are others; what is now its "
                             "test part could have been trained on. Give --data where its own data lie")
         rows = predict(paper, model, fold.report, cfg, place, fold.id, options)
-        seen = seen or Seen(title_of(job), job, cfg, saved["seed"], model, fold.report, rows, {}, device)
+        seen = seen or Seen(title_of(job), job, cfg, saved["seed"], model, fold.report, rows, {})
         parts.append(rows)
     return seen._replace(rows=runs.pooled(parts))
 

@@ -63,6 +63,16 @@ def lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8-sig", errors="replace").rstrip().split("\n")
 
 
+def stretch(file: Path | str, offset: int, length: int) -> bytes:
+    """So many bytes of a file, from a place on; to its end where length is −1."""
+    try:
+        with open(file, "rb") as data:
+            data.seek(offset)
+            return data.read(length)
+    except OSError as e:
+        raise DataError(f"{file}: cannot be read ({e.strerror or e}); it was there before; copy it again") from e
+
+
 def whole(text: str) -> int | None:
     """A number of up to nine digits and nothing else; else None."""
     text = text.strip()

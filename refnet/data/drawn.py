@@ -42,6 +42,15 @@ class DrawnClip(NamedTuple):
         return Drawn(self.block.clip(self.k)).read(indices, size)                       # (n, 3, S, S)
 
 
+def known_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The expressions that are drawn for so many classes, the first so many; DataError where the names are others."""
+    known = EXPRESSIONS[:len(classes)]
+    if sorted(classes) != sorted(known):
+        raise DataError(f"drawn faces: {len(classes)} classes are {', '.join(known)}; got {', '.join(classes)}; "
+                        "leave --classes out, or give a data set of your own with --data")
+    return known
+
+
 def read(root: Path | None, cfg, parts: dict[str, tuple[int, int]] = PARTS) -> Collection:
     """Plan every part anew; nothing is read, and a clip is drawn when it is first looked at.
 
@@ -50,10 +59,7 @@ def read(root: Path | None, cfg, parts: dict[str, tuple[int, int]] = PARTS) -> C
 
     Raises DataError for classes that are not drawn.
     """
-    known = EXPRESSIONS[:len(cfg.classes)]
-    if sorted(cfg.classes) != sorted(known):
-        raise DataError(f"drawn faces: {len(cfg.classes)} classes are {', '.join(known)}; got {', '.join(cfg.classes)}; "
-                        "leave --classes out, or give a data set of your own with --data")
+    known = known_classes(cfg.classes)
     if cfg.size < 16:
         raise DataError(f"drawn faces need 16 pixels or more a side; got --size {cfg.size}")
     samples, first = [], 0

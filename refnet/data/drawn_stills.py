@@ -2,7 +2,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from refnet.data.drawn import Block, DrawnClip
+from refnet.data.drawn import Block, DrawnClip, known_classes
 from refnet.data.drawn_plan import EXPRESSIONS, Faces, plan
 from refnet.data.samples import Collection, DataError, Sample, counts
 
@@ -31,10 +31,7 @@ def read(root: Path | None, cfg, parts: dict[str, tuple[int, int]] = PARTS) -> C
 
     Raises DataError for classes that are not drawn, and for pictures that are too small.
     """
-    known = EXPRESSIONS[:len(cfg.classes)]
-    if sorted(cfg.classes) != sorted(known):
-        raise DataError(f"drawn faces: {len(cfg.classes)} classes are {', '.join(known)}; got {', '.join(cfg.classes)}; "
-                        "leave --classes out, or give a data set of your own with --data")
+    known = known_classes(cfg.classes)
     if cfg.stored < 16:
         raise DataError(f"drawn faces need 16 pixels or more a side; got --stored {cfg.stored}")
     samples = []

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from refnet.data.au_frames import stretch
 from refnet.data.landmarks import crop_aligned
 from refnet.data.samples import DataError
 from refnet.pictures import Clip, fit
@@ -29,12 +30,7 @@ class Place(NamedTuple):
 
     def raw(self) -> bytes:
         """The landmarks as they stand in the file."""
-        try:
-            with open(self.file, "rb") as file:
-                file.seek(self.offset)
-                return file.read(self.length)
-        except OSError as e:
-            raise DataError(f"{self.file}: cannot be read ({e.strerror or e}); it was there before; copy it again") from e
+        return stretch(self.file, self.offset, self.length)
 
     def points(self) -> Tensor:
         """→   (68, 2)   float32"""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from refnet.data.au_frames import Still, lines, whole
+from refnet.data.au_frames import Still, lines, stretch, whole
 from refnet.data.folder import code_order, listing, opened, part_lines, tally
 from refnet.data.samples import Collection, DataError, Sample
 from refnet.data.sheets import place
@@ -55,12 +55,7 @@ class Pixels(NamedTuple):
 
     def raw(self) -> bytes:
         """The numbers as they stand in the file."""
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(self.offset)
-                return file.read(self.length)
-        except OSError as e:
-            raise DataError(f"{self.path}: cannot be read ({e.strerror or e}); it was there before; copy it again") from e
+        return stretch(self.path, self.offset, self.length)
 
     def read(self, indices: Iterable[int], size: int | None = None) -> Tensor:
         """→   (n, 3, size, size)   uint8; 48 × 48 without size

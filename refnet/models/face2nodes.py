@@ -116,7 +116,7 @@ PRESETS = {
         "net":          ours("resnet_demo", "demo: its third map is 7 × 7, the paper's 49 nodes; the fourth is enlarged"),
         "D":            ours(64, "demo"),
         "C":            ours(16, "demo"),
-        "begins_still": ours(True, "demo: learns in half the steps"),
+        "begins_still": ours(True, "demo: learns sooner"),
         "lr":           ours(3e-3, "demo"),
         "epochs":       ours(6, "demo"),
         "batch_size":   ours(32, "demo"),

@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 
 def bags(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """The nodes of all samples one after the other, (B·N, D), and who listens to whom among them, (B·N, k)."""
+    """All samples' nodes one after the other, and who listens to whom among them.
+
+    x (B, N, D), index (B, N, k) → (B·N, D), (B·N, k)
+    """
     B, N = x.shape[:2]
     first = N * torch.arange(B, device=x.device)[:, None, None]                         # (B, 1, 1)
     return x.flatten(0, 1), (index + first).flatten(0, 1)

@@ -26,8 +26,8 @@ def multiply_adds(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int
     return {"": counter.get_total_flops() // 2} | {name: of(f"{type(model).__name__}.{name}", child) for name, child in model.named_children()}
 
 
-def report(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
-    """The table that --count prints: a line a top-level module, and the whole."""
+def report(model: nn.Module, inputs: tuple[Tensor, ...], printed: dict[str, float] = {}) -> str:
+    """The table that --count prints: a line a top-level module, and the whole; its size as papers print it, beside what one does."""
     macs = multiply_adds(model, inputs)
     rows = [(name, *parameters(child), macs[name]) for name, child in model.named_children()]
     own = [p for p in model.parameters(recurse=False)]
@@ -37,4 +37,6 @@ def report(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
     wide = max(len(row[0]) for row in rows)
     return "\n".join([f"  {'':{wide}}  {'parameters':>13}  {'trainable':>13}  {'multiply-adds':>15}"]
                      + [f"  {name:{wide}}  {a:13,}  {b:13,}  {m:15,}" for name, a, b, m in rows]
-                     + [f"  for one sample of {', '.join(str(tuple(x.shape[1:])) for x in inputs)}"])
+                     + [f"  for one sample of {', '.join(str(tuple(x.shape[1:])) for x in inputs)}"]
+                     + ["  " + ", ".join(f"{name} {size:.3f}" + (f", printed {printed[name]:.2f}" if printed else "") for name, size in
+                                         (("Params (M)", rows[-1][1] / 1e6), ("FLOPs (G)", macs[""] / 1e9)))])

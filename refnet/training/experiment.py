@@ -16,7 +16,6 @@ from refnet.data.samples import Collection, DataError, Sample
 from refnet.pictures import PictureError
 from refnet.training import checkpoint, plan, runs
 from refnet.training.batches import Prepared, collate, loader, shard, to_device
-from refnet.training.count import multiply_adds, parameters
 from refnet.training.count import report as size_report
 from refnet.training.distributed import Place, wait
 from refnet.training.job import Job, Stop
@@ -212,9 +211,7 @@ def count(job: Job, found: Collection, say: Callable[[str], None]) -> None:
         model = job.paper.network(cfg, job.paper.statistics(stacked(fold.train), job.cfg), stage)
         batch = collate([Prepared(fold.train, job.paper.prepare, cfg, 0)[None, 0]])
         inputs = job.paper.batched(to_device(batch, torch.device("cpu"))[0], cfg)
-        say(f"{job.key}, {stage.name}\n{size_report(model, inputs)}")
-        sizes = {"Params (M)": parameters(model)[0] / 1e6, "FLOPs (G)": multiply_adds(model, inputs)[""] / 1e9}
-        say("  " + ", ".join(f"{name} {size:.3f}" + (f", printed {printed[name]:.2f}" if printed else "") for name, size in sizes.items()))
+        say(f"{job.key}, {stage.name}\n{size_report(model, inputs, printed)}")
 
 
 def record(job: Job, found: Collection, folds: list[Fold], place: Place, command: list[str]) -> dict[str, Any]:

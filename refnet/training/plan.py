@@ -175,9 +175,10 @@ def as_printed(job: Job) -> bool:
 def printed_size(job: Job) -> dict[str, float]:
     """The size that a table of the paper prints for a job's settings, on whichever data set; {} for others."""
     for name, row in job.paper.ABLATIONS.items():
-        same = settle(job.paper, job.key, job.dataset, "paper", name, {}, job.root, job.options).cfg
-        for sizes in (row.scores(dataset) for dataset in job.paper.DATASETS):
-            if "FLOPs (G)" in sizes and dataclasses.replace(same, classes=job.cfg.classes) == job.cfg:
+        sizes = next((found for dataset in job.paper.DATASETS if "FLOPs (G)" in (found := row.scores(dataset))), None)
+        if sizes:
+            same = settle(job.paper, job.key, job.dataset, "paper", name, {}, job.root, job.options).cfg
+            if dataclasses.replace(same, classes=job.cfg.classes) == job.cfg:
                 return sizes
     return {}
 
