@@ -16,6 +16,7 @@ from refnet.models import face2nodes
 from refnet.models.face2nodes import FC, MSF2PE, RDGCN
 from refnet.ops.losses import smoothed, soft_cross_entropy
 from refnet.ops.neighbours import dilated_knn, knn, squared_distance
+from refnet.ops.normalised_gelu import NormalisedGELU, normalised_gelu
 from refnet.ops.relation_conv import MRGraphConv, RGConv, gates, max_relative, relation
 from refnet.training.count import multiply_adds
 from test_megraphau import EPS, LN3, line, logistic, normalised, numbers, plain, random, randomised
@@ -509,6 +510,73 @@ def test_eq7_one_gate_for_all_channels(device):
     out = conv(tensor([[[0., 0., 0., 0.], [1., 2., 0., -4.]]], device=device), tensor([[[1], [0]]], device=device))
     close(out[0, 0] - 100 - torch.arange(8, device=device), tensor([.75, 1.5, 1.5, 3., 0., 0., -3., -6.], device=device))
     assert (RGConv(12).h.in_features, RGConv(12).h.out_features) == (12, 1)
+
+
+def in_groups(z):
+    """(groups, rows, c) → (rows, groups · c), what torch's own layers are given."""
+    return z.transpose(0, 1).flatten(1)
+
+
+def test_eq8_normalised_gelu_by_hand(device):
+    """Two groups of two rows, one column each: z = (1, 3) → (−1, 1) and (10, 10) → (0, 0); γ = 2, 1, β = 0, ½, ε left out."""
+    bn = nn.BatchNorm1d(2, eps=0.).to(device).double()
+    bn.weight.data, bn.bias.data = tensor([2., 1.]).to(bn.weight), tensor([0., .5]).to(bn.bias)
+    bn.eps = 1e-12                                                   # the second group has no variance
+    y = normalised_gelu(tensor([[[1.], [3.]], [[10.], [10.]]], device=device, dtype=torch.float64), bn)
+    Φ = lambda t: .5 * (1 + math.erf(t / math.sqrt(2)))
+    close(y, tensor([[-2 * Φ(-2), .5 * Φ(.5)], [2 * Φ(2), .5 * Φ(.5)]], device=device, dtype=torch.float64))
+    close(bn.running_mean, tensor([.1 * 2, .1 * 10]).to(bn.running_mean))                # a tenth of the way, from 0
+    close(bn.running_var, tensor([.9 + .1 * 2, .9]).to(bn.running_var))                  # (1 + 1) / (2 − 1), without bias; from 1
+    assert bn.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_eq8_normalised_gelu_is_torch_s(groups, device):
+    """Values, gradients and what is kept, beside torch's two layers; far from zero, where sums of squares would lose digits."""
+    ours, torch_s = (nn.BatchNorm1d(12).to(device) for _ in range(2))
+    with torch.no_grad():
+        ours.weight.normal_(), ours.bias.normal_()
+    torch_s.load_state_dict(ours.state_dict())
+    z = (100 + 3 * torch.randn(groups, 40, 12 // groups, device=device)).requires_grad_()
+    z_2, slope = z.detach().clone().requires_grad_(), torch.randn(40, 12, device=device)
+    kept = slope.clone()
+    a, b = normalised_gelu(z, ours), nn.functional.gelu(torch_s(in_groups(z_2)))
+    a.backward(slope), b.backward(slope)
+    close(a, b, rtol=1e-4, atol=1e-4)
+    close(z.grad, z_2.grad, rtol=1e-4, atol=1e-4)
+    close(ours.weight.grad, torch_s.weight.grad, rtol=1e-4, atol=1e-4)
+    close(ours.bias.grad, torch_s.bias.grad, rtol=1e-4, atol=1e-4)
+    for mine, theirs in zip(ours.buffers(), torch_s.buffers(), strict=True):
+        close(mine, theirs)
+    close(slope, kept, rtol=0, atol=0)                               # what comes in from behind is not written over
+
+
+def test_eq8_normalised_gelu_s_gradient_is_a_difference_quotient():
+    bn = nn.BatchNorm1d(6).double()
+    z = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    γ, β = (torch.randn(2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda *given: NormalisedGELU.apply(*given, bn.eps)[0], (z, γ, β))
+
+
+def test_eq8_normalised_gelu_keeps_one_table(device):
+    """Of tables as large as its input, the input alone is kept."""
+    kept = []
+    z = torch.randn(4, 30, 8, device=device, requires_grad=True)
+    bn = nn.BatchNorm1d(32).to(device)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        normalised_gelu(z, bn)
+    assert sum(n >= z.numel() for n in kept) == 1
+
+
+def test_eq8_normalised_gelu_elsewhere_is_torch_s(device):
+    """In evaluation the running statistics count; 16 bits, other normalisations and a single row are left to torch's layers."""
+    z, bn = torch.randn(2, 6, 3, device=device), nn.BatchNorm1d(6).to(device)
+    bn.running_mean += 1
+    close(normalised_gelu(z, bn.eval()), nn.functional.gelu(bn(in_groups(z))), rtol=0, atol=0)
+    assert normalised_gelu(z.bfloat16(), bn.train()).dtype == torch.bfloat16
+    close(normalised_gelu(z, nn.Identity()), nn.functional.gelu(in_groups(z)), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        normalised_gelu(z[:, :1], bn)
 
 
 def test_eq8_gelu_is_exact(device):

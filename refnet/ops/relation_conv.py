@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refnet.ops.normalised_gelu import normalised_gelu
+
 
 def bags(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """All samples' nodes one after the other, and who listens to whom among them.
@@ -84,7 +86,7 @@ class Update(nn.Module):
         x, g = (t.reshape(B * N, q, -1).transpose(0, 1) for t in (x, g))                # (groups, B·N, D/groups) each
         of_x, of_g = self.weight.chunk(2, 1)                                            # (groups, D/groups, out/groups) each
         out = torch.baddbmm(self.bias.view(q, 1, -1), x, of_x).baddbmm(g, of_g)         # [x, g] W = x W_x + g W_g
-        return F.gelu(self.bn(out.transpose(0, 1).flatten(1))).unflatten(0, (B, N))     # (B, N, 2D)
+        return normalised_gelu(out, self.bn).unflatten(0, (B, N))                       # (B, N, 2D)
 
 
 class RGConv(nn.Module):
