@@ -76,10 +76,15 @@ def tested(run: Path, files: list[Path], args: argparse.Namespace, device: torch
     return seen._replace(rows=runs.pooled(parts))
 
 
-def what(seen: Seen) -> list:
+def what(seen: Seen) -> dict[str, list]:
     """What a run was tested on: samples, classes or units, labels."""
-    labels = [values.tolist() for name, values in seen.rows.items() if name.startswith("target")]
-    return [seen.rows["sample"], tuple(getattr(seen.cfg, "classes", ())), tuple(getattr(seen.cfg, "aus", ())), labels]
+    labels = {name: values.tolist() for name, values in seen.rows.items() if name.startswith("target")}
+    return {"sample": seen.rows["sample"], "classes": list(getattr(seen.cfg, "classes", ())), "aus": list(getattr(seen.cfg, "aus", ()))} | labels
+
+
+def alike(one: dict[str, list], other: dict[str, list]) -> bool:
+    """Whether two runs were tested on the same; one may have fewer kinds of labels, as a network for one of two tasks has."""
+    return all(one[name] == other[name] for name in one.keys() & other.keys())
 
 
 def title_of(job: Job) -> str:
@@ -93,7 +98,7 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
     seen = tested(run, files, args, device)
     others = [tested(path, checkpoints_of(path), args, device) for path in map(Path, args.beside)]
     for path, other in zip(args.beside, others):
-        if other.job.key != seen.job.key or what(other) != what(seen):
+        if other.job.key != seen.job.key or not alike(what(other), what(seen)):
             raise DataError(f"--beside {path}: {other.job.key}, {len(other.rows['sample'])} samples of {experiment.data_name(other.job)}; expected "
                             f"{seen.job.key} and the same {len(seen.rows['sample'])} samples, classes and labels as {run}: runs are compared on "
                             "what both test")
@@ -108,8 +113,7 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
     runs.write_predictions(folder / "predictions.csv", seen.rows, classes)
     runs.draw_confusion(folder, rows, classes, f"{job.key}, {experiment.data_name(job)}, seed {seen.seed}")
     pictures = figures.of_rows(paper, rows, cfg) | figures.of_report(paper, seen.model, seen.samples, seen.first, device)
-    if others and "predicted" in rows:
-        parts = [(s.title, counts_of(s)) for s in (seen, *others)]
+    if parts := [(s.title, counts_of(s)) for s in (seen, *others) if others and "predicted" in s.rows]:
         pictures["beside-confusion"] = charts.confusions(parts, list(classes), f"{job.key}, {experiment.data_name(job)}, {len(rows['sample'])} samples")
     if others:
         pictures |= figures.of_beside(paper, [(s.title, s.model, s.samples, s.first, device) for s in (seen, *others)])
@@ -192,18 +196,22 @@ def evaluate_own(file: Path, args: argparse.Namespace, device: torch.device) -> 
     rows = predict(paper, model, samples, cfg, distributed.Place(device), "-", Options())
     folder = Path(args.output_dir or file.parent / "pictures")
     draw = models.load(saved["paper"], "figures")
-    units, classes = units_of(rows), getattr(cfg, "classes", ())
+    units, classes = units_of(rows), getattr(cfg, "classes", ()) if "predicted" in rows else ()
+    affect = [name for name in ("valence", "arousal") if f"predicted_{name}" in rows]
     wide = max(len(sample.id) for sample in samples)
-    print(f"\n{'':{wide}}  " + ("predicted" if classes else "probability; * where a unit is called")
-          + "".join(f"{name[:9]:>11}" for name in classes) + ("\n" + " " * (wide + 2) + "".join(f"{u:>7}" for u in units)) * bool(units))
+    print(f"\n{'':{wide}}  " + ("probability; * where a unit is called" if units else f"{'predicted' * bool(classes):9}")
+          + "".join(f"{name[:9]:>11}" for name in (*classes, *affect)) + ("\n" + " " * (wide + 2) + "".join(f"{u:>7}" for u in units)) * bool(units))
     for k, (sample, inputs) in enumerate(zip(samples, shown)):
-        p = torch.stack([rows[f"p_{name}"][k] for name in classes or units])              # (C,) or (N,)
-        if classes:
-            print(f"{sample.id:{wide}}  {classes[rows['predicted'][k]]:9}" + "".join(f"{v:11.3f}" for v in p.tolist()))
-        else:
+        p = torch.tensor([rows[f"p_{name}"][k].item() for name in (*classes, *units)])    # (C,) or (N,)
+        if units:
             print(f"{sample.id:{wide}}  " + "".join(f"{v:6.2f}{'*' if rows[f'predicted_{u}'][k] else ' '}" for u, v in zip(units, p.tolist())))
+        else:
+            numbers = [*p.tolist(), *(rows[f"predicted_{name}"][k].item() for name in affect)]
+            print(f"{sample.id:{wide}}  {classes[rows['predicted'][k]] if classes else '':9}" + "".join(f"{v:11.3f}" for v in numbers))
         for name, picture in draw.of_own(model, sample, tuple(x.to(device) for x in inputs), p).items():
             write_picture(picture, folder / f"{k + 1:03d}-{Path(sample.id).name.split('.')[0]}-{name}.png")
+    for name, picture in draw.of_model(model).items():
+        write_picture(picture, folder / f"{name}.png")
     if units:
         runs.write_units(folder / "action_units.csv", rows, units)
         print(f"\nthe table in {folder / 'action_units.csv'}")

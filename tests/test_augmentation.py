@@ -1,4 +1,5 @@
-"""A batch varied at once: mirrored, seen larger or smaller, coloured; each sample by its own draws."""
+"""A batch varied at once: mirrored, seen larger or smaller, turned, coloured; each sample by its own draws."""
+import colorsys
 import math
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from refnet.data.augmentation import coloured, draws, zoom
+from refnet.data.augmentation import coloured, draws, turned, zoom
 
 
 def close(a, b):
@@ -40,6 +41,29 @@ def zoom_twin(x, mirror, scale):
                 y, z = min(max(p, 0), H - 1), min(max(q, 0), W - 1)
                 total += (1 - abs(r - p)) * (1 - abs(s - q)) * x[b, c, y, W - 1 - z if mirror[b] else z].item()
         out[b, c, i, j] = total
+    return out
+
+
+def turned_twin(x, mirror, degrees):
+    """Pixel (i, j), r right of the centre and u above it, comes from where turning it back, clockwise, leads; outside: black."""
+    out = torch.zeros_like(x)
+    for b, c, i, j in torch.cartesian_prod(*map(torch.arange, x.shape)).tolist():
+        H, W = x.shape[2:]
+        r, u, t = j - (W - 1) / 2, (H - 1) / 2 - i, -math.radians(degrees[b].item())
+        row, col = (H - 1) / 2 - (r * math.sin(t) + u * math.cos(t)), (W - 1) / 2 + (r * math.cos(t) - u * math.sin(t))
+        for p in (math.floor(row), math.floor(row) + 1):
+            for q in (math.floor(col), math.floor(col) + 1):
+                if 0 <= p < H and 0 <= q < W:
+                    out[b, c, i, j] += (1 - abs(row - p)) * (1 - abs(col - q)) * x[b, c, p, W - 1 - q if mirror[b] else q].item()
+    return out
+
+
+def hue_twin(x, hue):
+    """Python's own colorsys, a pixel at a time."""
+    out = torch.empty_like(x)
+    for b, i, j in torch.cartesian_prod(*map(torch.arange, (x.shape[0], *x.shape[2:]))).tolist():
+        h, s, v = colorsys.rgb_to_hsv(*x[b, :, i, j].tolist())
+        out[b, :, i, j] = tensor(colorsys.hsv_to_rgb((h + hue[b].item()) % 1, s, v))
     return out
 
 
@@ -103,6 +127,64 @@ def test_zoom_refuses_other_lengths(device):
         zoom(pictures(device, 2, 3, 4, 4), flags(device, True, True), torch.ones(1, device=device))
 
 
+# ---- turned
+
+def test_a_quarter_turn_is_torchs_own(device):
+    """90°, counter-clockwise as one sees it: the top row becomes the left column. Also 180°, −90°; mirrored before, not after."""
+    x = pictures(device, 1, 3, 9, 9).expand(6, 3, 9, 9)
+    got = turned(x, flags(device, False, False, False, True, True, True), tensor([90., 180., -90., 90., 0., -90.], device=device))
+    for b, k in enumerate((1, 2, 3)):
+        close(got[b], x[b].rot90(k, (-2, -1)))
+    close(got[3], x[3].flip(-1).rot90(1, (-2, -1)))
+    exact(got[4], x[4].flip(-1))
+    close(got[5], x[5].flip(-1).rot90(3, (-2, -1)))
+    close(got[0, :, :, 0], x[0, :, 0].flip(-1))                                        # the top row, its right end on top
+
+
+def test_turned_by_45_degrees_by_hand(device):
+    """Of 3 × 3 only the place above the centre is lit; counter-clockwise, its light goes up-left.
+
+    The corner up-left comes from √2 above the centre, 0.41421 outside: 0.58579 of the light.
+    The place above the centre comes from (√½, √½) right of and above it: (1 − √½)·√½ = 0.20711 of the light.
+    The place left of the centre comes from (√½, √½) left of and above it: the same share.
+    """
+    x = torch.zeros(1, 1, 3, 3, device=device)
+    x[0, 0, 0, 1] = 1
+    got = turned(x, flags(device, False), tensor([45.], device=device))[0, 0]
+    close(got, tensor([[.58579, .20711, 0.], [.20711, 0., 0.], [0., 0., 0.]], device=device))
+
+
+def test_turned_against_loops(device):
+    """Six pictures, 2 channels, 5 × 8: mirrored or not, either way round, as they are."""
+    x, mirror = pictures(device, 6, 2, 5, 8), flags(device, True, False, True, False, True, False)
+    degrees = tensor([30., -30., 0., 0., 117., 179.], device=device)
+    got = turned(x, mirror, degrees)
+    assert got.shape == x.shape and got.dtype == x.dtype and got.device == x.device
+    close(got.cpu(), turned_twin(x.cpu(), mirror.tolist(), degrees.cpu()))
+
+
+@pytest.mark.parametrize("side", [7, 48, 112])
+def test_turned_by_zero_changes_no_bit(side, device):
+    """0° is the picture or its mirror image, exactly, also beside one that is turned."""
+    x = pictures(device, 3, 3, side, side + 2)
+    got = turned(x, flags(device, False, True, False), tensor([0., -0., 5.], device=device))
+    exact(got[0], x[0])
+    exact(got[1], x[1].flip(-1))
+    assert (got[2] - x[2]).abs().max() > .1
+
+
+def test_what_turns_in_is_black(device):
+    """A white 10 × 10 at 45°: its corners are black, its middle is white."""
+    got = turned(torch.ones(1, 3, 10, 10, device=device), flags(device, False), tensor([45.], device=device))[0, 0]
+    assert got[0, 0] == got[0, -1] == got[-1, 0] == got[-1, -1] == 0
+    close(got[3:7, 3:7], torch.ones(4, 4, device=device))
+
+
+def test_turned_refuses_other_lengths(device):
+    with pytest.raises(ValueError, match=r"2 pictures need mirror and degrees of \(2,\); got \(2,\) and \(1,\)"):
+        turned(pictures(device, 2, 3, 4, 4), flags(device, True, True), torch.ones(1, device=device))
+
+
 # ---- coloured
 
 @pytest.mark.parametrize("factors, wanted", [
@@ -147,9 +229,62 @@ def test_factors_of_zero(device):
 
 
 def test_colours_refuse_other_shapes(device):
-    for x, factors in (((2, 1, 4, 4), (2, 3)), ((2, 3, 4, 4), (3, 3)), ((3, 4, 4), (3, 3))):
+    for x, factors in (((2, 1, 4, 4), (2, 3)), ((2, 3, 4, 4), (3, 3)), ((3, 4, 4), (3, 3)), ((2, 3, 4, 4), (2, 5))):
         with pytest.raises(ValueError, match="need factors"):
             coloured(torch.zeros(x, device=device), torch.ones(factors, device=device))
+    with pytest.raises(ValueError, match=r"hue \(B,\) or None; got \(2, 3, 4, 4\), \(2, 3\) and \(1,\)"):
+        coloured(torch.zeros(2, 3, 4, 4, device=device), torch.ones(2, 3, device=device), torch.zeros(1, device=device))
+
+
+# ---- the hue
+
+@pytest.mark.parametrize("hue, wanted", [
+    (1 / 3, ((0., 1., 0.), (.2, 1., .4), (0., 1., .6))), (-1 / 3, ((0., 0., 1.), (.4, .2, 1.), (.6, 0., 1.))),
+    (.5, ((0., 1., 1.), (.2, .8, 1.), (0., .4, 1.))), (-.5, ((0., 1., 1.), (.2, .8, 1.), (0., .4, 1.)))])
+def test_hues_by_hand(hue, wanted, device):
+    """Red; (1, 0.4, 0.2), 15° of 360°; (1, 0.6, 0), 36°. A third of the circle carries red to green, green to blue, blue to red:
+
+    it takes (r, g, b) to (b, r, g). Half of it takes red to cyan, and every channel to where it lies from the other end:
+    most + least less it, which are 1.2 − r, 1.2 − g, 1.2 − b for the second and 1 − r, 1 − g, 1 − b for the third.
+    """
+    x = tensor([[1., 1., 1.], [0., .4, .6], [0., .2, 0.]], device=device)[None, :, None]        # (1, 3, 1, 3)
+    got = coloured(x, torch.ones(1, 3, device=device), tensor([hue], device=device))
+    close(got[0, :, 0].T, tensor(wanted, device=device))
+
+
+def test_hues_against_python(device):
+    """Seven pictures of 9 × 5, some pixels grey or with two equal channels, by all of the circle, either way."""
+    x = pictures(device, 7, 3, 9, 5)
+    x[:, :, 0] = (3 * x[:, :, 0]).floor() / 2                                          # ties, greys, black and white
+    hue = tensor([-.5, -.3, -.01, 0., .2, .4, .5], device=device)
+    got = coloured(x, torch.ones(7, 3, device=device), hue)
+    assert got.shape == x.shape and got.dtype == x.dtype and 0 <= got.min() and got.max() <= 1
+    close(got.cpu(), hue_twin(x.cpu(), hue.cpu()))
+
+
+def test_a_hue_of_zero_changes_no_bit(device):
+    """Beside one that is turned; and None is 0 for all."""
+    x, factors = pictures(device, 3, 3, 9, 8), 1 + pictures(device, 3, 3, seed=1) / 4
+    factors[0] = 1
+    got = coloured(x, factors, tensor([0., -0., .1], device=device))
+    exact(got[0], x[0])
+    exact(got[1], coloured(x, factors)[1])
+    assert (got[2] - coloured(x, factors)[2]).abs().max() > .05
+
+
+def test_grey_has_no_hue(device):
+    """Grey, black and white stay as they are, to the bit."""
+    x = torch.linspace(0, 1, 20, device=device).expand(2, 3, 2, 20)
+    exact(coloured(x, torch.ones(2, 3, device=device), tensor([.5, -.13], device=device)), x)
+
+
+def test_the_hue_comes_last(device):
+    """Brightness 2 cuts (0.6, 0.3, 0) to (1, 0.6, 0), which a third turns to (0, 1, 0.6); turned first it would keep 0.6 : 0.3."""
+    x = tensor([.6, .3, 0.], device=device)[None, :, None, None]
+    got = coloured(x, tensor([[2., 1., 1.]], device=device), tensor([1 / 3], device=device))
+    close(got.flatten(), tensor([0., 1., .6], device=device))
+    grey = coloured(x, tensor([[1., 1., 0.]], device=device), tensor([1 / 3], device=device))     # 0.299·0.6 + 0.587·0.3
+    close(grey.flatten(), torch.full((3,), .3555, device=device))
 
 
 # ---- both
@@ -157,10 +292,10 @@ def test_colours_refuse_other_shapes(device):
 def test_a_sample_does_not_depend_on_its_neighbours(device):
     """Alone, in the batch, in the batch backwards: the same picture."""
     x = pictures(device, 6, 3, 11, 10)
-    how = torch.stack([draws(torch.Generator().manual_seed(k), True, .3, .5) for k in range(6)]).to(device)      # (6, 5)
+    how = torch.stack([draws(torch.Generator().manual_seed(k), True, .3, .5, 40., .2) for k in range(6)]).to(device)      # (6, 7)
 
     def varied(x, how):
-        return zoom(coloured(x, how[:, 2:]), how[:, 0] > 0, how[:, 1])
+        return turned(zoom(coloured(x, how[:, 2:5], how[:, 6]), how[:, 0] > 0, how[:, 1]), how[:, 0] > 0, how[:, 5])
 
     together, backwards = varied(x, how), varied(x.flip(0), how.flip(0)).flip(0)
     close(backwards, together)
@@ -171,32 +306,49 @@ def test_a_sample_does_not_depend_on_its_neighbours(device):
 # ---- draws
 
 def test_draws_lie_where_they_should():
-    """4000 samples: mirrored half of them; scale in 1 ± 0.2, factors in 1 ± 0.4, each reaching both ends and 1 on average.
+    """4000 samples: mirrored half of them; scale in 1 ± 0.2, factors in 1 ± 0.4, ± 30°, hue in ± 0.1.
 
-    The mean of 4000 uniform numbers of width w strays by w/√(12·4000): 0.0018 and 0.0037; five times that are allowed.
+    Each reaches both ends, and is the middle on average.
+    The mean of 4000 uniform numbers of width w strays by w/√(12·4000): 0.0046 of w; five times that are allowed.
     """
     rng = torch.Generator().manual_seed(0)
-    how = torch.stack([draws(rng, True, .2, .4) for _ in range(4000)])                  # (4000, 5)
-    assert how.dtype == torch.float32 and set(how[:, 0].tolist()) == {0., 1.} and abs(how[:, 0].mean() - .5) < .04
-    for column, most in zip(how[:, 1:].T, (.2, .4, .4, .4)):
-        assert 1 - most <= column.min() < 1 - .98 * most and 1 + .98 * most < column.max() <= 1 + most
-        assert abs(column.mean() - 1) < most / 20
-    assert torch.corrcoef(how.T).fill_diagonal_(0).abs().max() < .08                    # five numbers of their own
+    how = torch.stack([draws(rng, True, .2, .4, 30., .1) for _ in range(4000)])         # (4000, 7)
+    assert how.shape == (4000, 7) and how.dtype == torch.float32
+    assert set(how[:, 0].tolist()) == {0., 1.} and abs(how[:, 0].mean() - .5) < .04
+    for column, middle, most in zip(how[:, 1:].T, (1, 1, 1, 1, 0, 0), (.2, .4, .4, .4, 30., .1), strict=True):
+        assert middle - most <= column.min() < middle - .98 * most and middle + .98 * most < column.max() <= middle + most
+        assert abs(column.mean() - middle) < most / 20
+    assert torch.corrcoef(how.T).fill_diagonal_(0).abs().max() < .08                    # seven numbers of their own
 
 
-def test_draws_take_five_numbers_whatever_the_settings():
+def test_draws_take_seven_numbers_whatever_the_settings():
     """What a generator says afterwards is the same; a setting of 0 changes nothing, and leaves the other columns as they are."""
-    all_on = draws(torch.Generator().manual_seed(3), True, .2, .4)
+    all_on = draws(torch.Generator().manual_seed(3), True, .2, .4, 30., .1)
     after = set()
-    for flip, scale, jitter in ((True, .2, .4), (False, .2, .4), (True, 0., .4), (True, .2, 0.), (False, 0., 0.)):
+    on = (True, .2, .4, 30., .1)
+    for off in ((), (0,), (1,), (2,), (3,), (4,), (0, 1, 2, 3, 4)):
+        flip, scale, jitter, turn, hue = (type(value)(0) if k in off else value for k, value in enumerate(on))
         rng = torch.Generator().manual_seed(3)
-        how = draws(rng, flip, scale, jitter)
+        how = draws(rng, flip, scale, jitter, turn, hue)
         after.add(torch.rand((), generator=rng).item())
-        wanted = [all_on[0].item() * flip, *(all_on[1:2].tolist() if scale else [1.]), *(all_on[2:].tolist() if jitter else [1.] * 3)]
+        wanted = [all_on[0].item() * flip, *(all_on[1:2].tolist() if scale else [1.]),
+                  *(all_on[2:5].tolist() if jitter else [1.] * 3), all_on[5].item() if turn else 0., all_on[6].item() if hue else 0.]
         assert how.tolist() == wanted
     rng = torch.Generator().manual_seed(3)
     torch.rand(5, generator=rng)
+    torch.rand(2, generator=rng)
     assert after == {torch.rand((), generator=rng).item()}
+    exact(draws(torch.Generator().manual_seed(3), True, .2, .4), torch.cat([all_on[:5], torch.zeros(2)]))
+
+
+def test_the_first_five_draws_are_of_the_first_five_numbers():
+    """Mirrored where u₁ < ½, then 1 + width · (2u − 1). Then come two numbers more: 30° · (2v − 1), 0.1 · (2v − 1)."""
+    for seed in range(9):
+        rng = torch.Generator().manual_seed(seed)
+        u, v = torch.rand(5, generator=rng), torch.rand(2, generator=rng)
+        how = draws(torch.Generator().manual_seed(seed), True, .2, .4, 30., .1)
+        exact(how[:5], torch.cat([(u[:1] < .5).float(), 1 + tensor([.2, .4, .4, .4]) * (2 * u[1:] - 1)]))
+        exact(how[5:], tensor([30., .1]) * (2 * v - 1))
 
 
 def test_draws_refuse_what_turns_a_picture_inside_out():
@@ -205,4 +357,7 @@ def test_draws_refuse_what_turns_a_picture_inside_out():
         with pytest.raises(ValueError, match="scale lies in"):
             draws(torch.Generator(), True, scale, jitter)
     how = torch.stack([draws(torch.Generator().manual_seed(k), True, 0., 3.) for k in range(50)])
-    assert how[:, 2:].min() == 0 and how.max() > 3
+    assert how[:, 2:5].min() == 0 and how.max() > 3
+    for turn, hue in ((-1., 0.), (181., 0.), (0., .51), (0., -.1)):
+        with pytest.raises(ValueError, match=r"turn lies in \[0, 180\] degrees and hue"):
+            draws(torch.Generator(), True, 0., 0., turn, hue)

@@ -39,6 +39,9 @@ CODED = {str(code): code for code in range(len(CODES))}
 BLANK, BOM = (b"", b"NULL", b"null", b"nan"), b"\xef\xbb\xbf"
 TRAIN = (74874, 134415, 25459, 14090, 6378, 3803, 24882)       # pictures of each of NAMES in the training part, as published
 EACH = 500                     # pictures of every class in the validation part
+CUTS = ("by landmarks", "by the face's box", "the picture's centre square")
+LEVEL = "turned until the eyes are level, then"
+UPRIGHT_CUTS = (f"{LEVEL} by the box", f"{LEVEL} around the landmarks", *CUTS[1:])
 LAYOUT = ("expected Manually_Annotated_file_lists/training.csv and Manually_Annotated_Images/<n>/<name>.jpg; or "
           "train_set/images/0.jpg and train_set/annotations/0_exp.npy; or one .csv with columns img_path, phase, label")
 
@@ -54,6 +57,9 @@ class Row(NamedTuple):
 def read(root: Path, cfg: Any) -> Collection:
     """Find each labelled picture and how its face is cut out; cfg.classes may have contempt among them or not.
 
+    With cfg.align, where there is such a setting and it is on, faces are turned until their eyes are level and cut out by
+    their box, as emotiongcn (§IV.B) does; else they are brought to fixed places by their landmarks.
+
     Raises DataError for other classes, a code or a value out of range, a missing column, a row of another length, landmarks
     that are not 136 numbers, a picture that is missing or stands twice, a damaged .npy, and an empty part.
     """
@@ -62,16 +68,17 @@ def read(root: Path, cfg: Any) -> Collection:
     classes = code_order(cfg, kept, "AffectNet")
     rows, where = _layout(root, len(kept), left := Counter())
     samples, seen, given = [], set(), 0
-    how = {"by landmarks": 0, "by the face's box": 0, "the picture's centre square": 0}
+    align = bool(getattr(cfg, "align", False))
+    how = dict.fromkeys(UPRIGHT_CUTS if align else CUTS, 0)
     for row in rows:
         if row.face.path in seen:                                  # in one part, or in two: what is tested must not train
             raise DataError(f"{where}: {row.id} stands twice; expected each picture once; remove one row")
         seen.add(row.face.path)
-        points, box = row.face.points, row.face.box
-        how["by landmarks" if points else "by the face's box" if box else "the picture's centre square"] += 1
+        face = Face(row.face.path, row.face.points, row.face.box, align)
+        how[_cut(face)] += 1
         given += row.va != NOT_GIVEN
         target = {"expression": classes.index(CODES[row.code]), "va": row.va}
-        samples.append(Sample(row.id, row.face, target, part=row.part))
+        samples.append(Sample(row.id, face, target, part=row.part))
     present = {s.part for s in samples}
     for part, name in (("train", "training"), ("report", "validation")):
         if part not in present:
@@ -86,6 +93,13 @@ def read(root: Path, cfg: Any) -> Collection:
         f"AffectNet: faces cut out: {tally(how)}",
         f"AffectNet: valence and arousal given for {given} of {len(samples)}",
         f"AffectNet: left out by label: {tally(others)}"])
+
+
+def _cut(face: Face) -> str:
+    """How a face is cut out, in words."""
+    if face.points and face.eyes:
+        return UPRIGHT_CUTS[0 if face.box else 1]
+    return CUTS[0 if face.points else 1 if face.box else 2]
 
 
 def _layout(root: Path, kept: int, left: Counter[int]) -> tuple[Iterator[Row], Path]:

@@ -1,4 +1,4 @@
-"""Drawn faces as single pictures, each of an expression at its apex; subjects of the test part are never seen in training."""
+"""Drawn faces as single pictures, each of an expression at its apex, with valence and arousal; those of the test part are never seen in training."""
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def read(root: Path | None, cfg, parts: dict[str, tuple[int, int]] = PARTS) -> C
     found = [f"drawn faces: {sum(n for n, _ in parts.values())} pictures at {cfg.stored} px, each drawn when it is first looked at"]
     for part, faces, clips in stills(parts, cfg.stored, len(known)):
         codes = [cfg.classes.index(EXPRESSIONS[e]) for e in faces.expression.tolist()]
-        some = [Sample(f"{part}/{i:04d}", clip, {"expression": code}, f"d{subject:03d}", part)
-                for i, (clip, code, subject) in enumerate(zip(clips, codes, faces.subject.tolist()))]
+        some = [Sample(f"{part}/{i:04d}", clip, {"expression": code, "va": tuple(va)}, f"d{subject:03d}", part)
+                for i, (clip, code, va, subject) in enumerate(zip(clips, codes, faces.va[:, 0].tolist(), faces.subject.tolist()))]
         number = counts(some, cfg.classes)
         found.append(f"  {part:6} {len(some)} pictures of {parts[part][1]} subjects; " + ", ".join(f"{k} {v}" for k, v in number.items()))
         samples += some

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from refnet.data.au_frames import stretch
-from refnet.data.landmarks import crop_aligned
+from refnet.data.landmarks import crop_aligned, upright
 from refnet.data.samples import DataError
 from refnet.pictures import Clip, fit
 
@@ -55,6 +55,7 @@ class Face(NamedTuple):
     path: str
     points: Place | None = None
     box: Box | None = None
+    eyes: bool = False             # turned until the eyes are level, then cut out by the box
 
     def __len__(self) -> int:
         return 1
@@ -62,13 +63,15 @@ class Face(NamedTuple):
     def raw(self) -> bytes:
         """What the face is cut out of, and by what: the file as it is, then the landmarks and the box."""
         points = None if self.points is None else self.points.raw()
-        return Path(self.path).read_bytes() + repr((points, self.box)).encode()
+        how = (points, self.box, "upright") if self.eyes else (points, self.box)
+        return Path(self.path).read_bytes() + repr(how).encode()
 
     def read(self, indices: Iterable[int], size: int | None = None) -> Tensor:
         """→   (n, 3, size, size)   uint8; without size, the whole picture
 
         Aligned by the landmarks; where there are none, the square around the face's box, black where the picture ends;
-        where there is no box either, the picture's centre square.
+        where there is no box either, the picture's centre square. With eyes: turned until these are level, then the box
+        brought to a square as it is; without landmarks nothing turns, and without a box it is one around the landmarks.
         """
         frames = Clip([self.path]).read(indices)                                         # (n, 3, H, W)
         return frames if size is None else torch.stack([self._cut(picture, size) for picture in frames])
@@ -76,8 +79,11 @@ class Face(NamedTuple):
     def _cut(self, picture: Tensor, size: int) -> Tensor:
         """(3, H, W) → (3, size, size)"""
         try:
-            if self.points is not None:
-                return crop_aligned(picture, self.points.points(), size)
+            points = None if self.points is None else self.points.points()              # (68, 2)
+            if self.eyes and (points is not None or self.box is not None):
+                return upright(picture, points, self.box, size)
+            if points is not None:
+                return crop_aligned(picture, points, size)
             return fit(picture if self.box is None else square(picture, self.box), size)
         except DataError as e:
             raise DataError(f"{self.path}: {e}") from e

@@ -1,13 +1,15 @@
 """Landmarks from files, and faces cut out along them.
 
     read_landmarks("clip.csv")                       →  (n, 68, 2), or (n, 51, 2)
-    crop_aligned(picture, points, size=96)           →  uint8 (3, 96, 96)
+    crop_aligned(picture, points, size=96)           →  uint8 (3, 96, 96), the eyes at fixed places
+    upright(picture, points, box, size=227)          →  uint8 (3, 227, 227), the eyes level, cut by a box
 
 Points are (x, y) in pixels, in dlib's order of 68 or its inner 51 (17 to 67); the centre of the first pixel is (0, 0).
 """
 import csv
 import math
 import tokenize
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from refnet.pictures import Clip
 
 EYES = {68: (slice(36, 42), slice(42, 48)), 51: (slice(19, 25), slice(25, 31))}          # left and right in the picture
 APART, DOWN = 0.32, 0.34      # ours: eye centres 0.32 of the side apart, 0.34 from the top; brows to chin then fit
+AROUND = {68: 1.3, 51: 1.65}  # ours: the box around a face that has none, in extents of its points; without the jaw about as wide
 FINEST = 16                   # at most 16 × 16 looks at the picture for each pixel of the crop
 
 
@@ -151,32 +154,98 @@ def crop_aligned(picture: Tensor, points: Tensor, size: int) -> Tensor:
     One affine map, sampled bilinearly; where the face shrinks by s, each pixel is the mean of ⌈s⌉ × ⌈s⌉ samples inside it,
     so that nothing aliases. Raises DataError for points that give no pair of eyes, and for a face outside the picture.
     """
+    left, right = _eyes(picture, points)
+    a = (right - left) / APART                                                           # (2,) the crop's upper side
+    return _sampled(picture, (left + right) / 2, a, _quarter(a), DOWN, size,
+                    f"the face lies outside the picture: eyes at {left.tolist()} and {right.tolist()}")
+
+
+def upright(picture: Tensor, points: Tensor | None, box: tuple[float, float, float, float] | None, size: int) -> Tensor:
+    """Turn the face until its eyes are level, and bring its box to a square.
+
+        emotiongcn (§IV.B)   θ = tan⁻¹((r_y − l_y) / (r_x − l_x)),  l and r the means of six points
+
+    picture   (3, H, W)         uint8
+    points    (68 or 51, 2)     landmarks in the picture's pixels; None does not turn
+    box                         left, top, width, height; None: a square around the points, AROUND their extent once they are turned
+    size                        both sides of the box come to this, whatever they were
+    →         (3, size, size)   uint8; black where the picture ends
+
+    One affine map, sampled as in `crop_aligned`. Raises DataError for points that give no pair of eyes, and for a box that is
+    empty or outside the picture.
+
+    Reading: is the right eye (r_x, r_y) the picture's or the person's? The picture's, and the signs of both differences count:
+    brows come out above eyes; the other would turn half a turn more.
+    Reading: about which point the picture turns, and what of the box turns with it, is not said. The authors' code turns about
+    whole pixels, into a canvas whose width and height are swapped, and takes only the box's corner along, so that the face slides
+    out of it. Here the box's middle stays at its point of the face, and then it does not matter about which point one turns.
+    """
+    if points is None and box is None:
+        raise DataError("neither landmarks nor a box; expected one of them to cut a face out by")
+    if points is None:
+        _checked(picture)
+        u = torch.tensor([1., 0.], dtype=torch.float64)                                  # (2,)
+    else:
+        left, right = _eyes(picture, points)
+        u = (right - left) / (right - left).norm()                                       # (2,) (cos θ, sin θ)
+    v = _quarter(u)                                                                      # (2,)
+    if box is None:
+        turned = (points.double().cpu() + 0.5) @ torch.stack([u, v], 1)                  # (68, 2)
+        low, high = turned.amin(0), turned.amax(0)                                       # (2,), (2,)
+        x, y = ((low + high) / 2).tolist()
+        middle, width = x * u + y * v, AROUND[len(points)] * float((high - low).max())
+        return _sampled(picture, middle, width * u, width * v, 0.5, size, "the face lies outside the picture")
+    x, y, width, height = box
+    if not (0 < width < math.inf and 0 < height < math.inf):
+        raise DataError(f"the face's box is {width} × {height}; expected a width and a height above 0; correct the box")
+    if max(width, height) > 4 * max(picture.shape[1:]):
+        H, W = picture.shape[1:]
+        raise DataError(f"the face's box, {width} × {height} at ({x}, {y}), is far larger than the picture, {W} × {H}; correct the box")
+    middle = torch.tensor([x + width / 2, y + height / 2], dtype=torch.float64)          # (2,)
+    return _sampled(picture, middle, width * u, height * v, 0.5, size,
+                    f"the face's box, {width} × {height} at ({x}, {y}), lies outside the picture")
+
+
+def _checked(picture: Tensor) -> None:
     if picture.dim() != 3 or len(picture) != 3 or picture.dtype != torch.uint8:
         raise DataError(f"a picture to crop is uint8 (3, H, W); got {picture.dtype} {tuple(picture.shape)}")
+
+
+def _eyes(picture: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """The middles of the left and the right eye in the picture, (2,) and (2,), counted from its corner: so + ½."""
+    _checked(picture)
     if points.dim() != 2 or len(points) not in EYES or points.shape[1] != 2:
         raise DataError(f"landmarks to crop by are (68, 2) or (51, 2); got {tuple(points.shape)}")
-    left, right = (points[eye].double().mean(0).cpu() + 0.5 for eye in EYES[len(points)])    # (2,) from the corner, so + ½
-    across = right - left                                                                # (2,)
-    apart = float(across.norm())
+    left, right = (points[eye].double().mean(0).cpu() + 0.5 for eye in EYES[len(points)])            # (2,), (2,)
+    apart = float((right - left).norm())
     if not 1e-3 < apart < math.inf:
         raise DataError(f"the eyes lie {apart:g} pixels apart, at {left.tolist()} and {right.tolist()}; expected the "
                         f"landmarks of a face; was one found in this picture?")
+    return left, right
 
-    s = apart / (APART * size)                                             # pixels of the picture for one of the crop
-    fine = min(max(1, math.ceil(s - 1e-6)), FINEST)
-    n = size * fine
-    x = (torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5             # (n,) from the eyes' middle
-    y = x + 0.5 - DOWN                                                     # (n,)
-    a = across / APART                                                     # (2,) the crop's upper side
-    b = torch.stack([-a[1], a[0]])                                         # (2,) its left side, a quarter turn on
-    at = (left + right) / 2 + x[None, :, None] * a + y[:, None, None] * b  # (n, n, 2)
+
+def _quarter(a: Tensor) -> Tensor:
+    """A quarter turn on, from right to down: (2,) → (2,)"""
+    return torch.stack([-a[1], a[0]])
+
+
+def _sampled(picture: Tensor, at: Tensor, a: Tensor, b: Tensor, down: float, size: int, outside: str) -> Tensor:
+    """A rectangle of the picture, however it lies, brought to a square.
+
+    at        (2,)   the point that comes to the middle of each row and to `down` of each column, from 0 to 1
+    a, b      (2,)   the rectangle's upper and its left side
+    outside          what to say where none of it is in the picture
+    """
+    fine_a, fine_b = (min(max(1, math.ceil(float(side.norm()) / size - 1e-6)), FINEST) for side in (a, b))
+    x = (torch.arange(size * fine_a, dtype=torch.float64) + 0.5) / (size * fine_a) - 0.5             # (n,)
+    y = (torch.arange(size * fine_b, dtype=torch.float64) + 0.5) / (size * fine_b) - down            # (m,)
+    spots = at + x[None, :, None] * a + y[:, None, None] * b                             # (m, n, 2)
     H, W = picture.shape[1:]
-    if not ((at >= 0) & (at <= torch.tensor([W, H]))).all(-1).any():
-        raise DataError(f"the face lies outside the picture: eyes at {left.tolist()} and {right.tolist()}, the picture is {W} × {H}; are these "
-                        f"its landmarks?")
-    grid = (2 * at / torch.tensor([W, H], dtype=torch.float64) - 1).float().to(picture.device)
-    out = F.grid_sample(picture[None].float(), grid[None], align_corners=False)              # (1, 3, n, n)
-    return F.avg_pool2d(out, fine)[0].round().clamp(0, 255).to(torch.uint8)                  # (3, size, size)
+    if not ((spots >= 0) & (spots <= torch.tensor([W, H]))).all(-1).any():
+        raise DataError(f"{outside}, the picture is {W} × {H}; are these its landmarks?")
+    grid = (2 * spots / torch.tensor([W, H], dtype=torch.float64) - 1).float().to(picture.device)
+    out = F.grid_sample(picture[None].float(), grid[None], align_corners=False)          # (1, 3, m, n)
+    return F.avg_pool2d(out, (fine_b, fine_a))[0].round().clamp(0, 255).to(torch.uint8)  # (3, size, size)
 
 
 @dataclass
@@ -189,7 +258,32 @@ class Aligned:
         return len(self.clip)
 
     def read(self, indices: list[int], size: int | None = None) -> Tensor:
-        for t in indices:
-            if not self.points[t].isfinite().all():
-                raise DataError(f"{self.clip.path}: no face was found in {self.clip.name(t)}; leave the frame out")
-        return torch.stack([crop_aligned(self.clip.read([t])[0], self.points[t], size) for t in indices])   # (n, 3, S, S)
+        """→   (n, 3, size, size)   uint8"""
+        return torch.stack([crop_aligned(*face, size) for face in _faces(self.clip, self.points, indices)])
+
+
+@dataclass
+class Upright:
+    """A clip whose faces are turned until their eyes are level, and cut out around their landmarks, as they are read."""
+    clip: Clip
+    points: Tensor                                              # (n, 68, 2), a face a frame
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def name(self, t: int) -> str:
+        """What to call frame t."""
+        return self.clip.name(t)
+
+    def read(self, indices: list[int], size: int | None = None) -> Tensor:
+        """→   (n, 3, size, size)   uint8"""
+        return torch.stack([upright(*face, None, size) for face in _faces(self.clip, self.points, indices)])
+
+
+def _faces(clip: Clip, points: Tensor, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each frame asked for, whole, and its landmarks: (3, H, W), (68 or 51, 2)"""
+    for t in indices:
+        if not points[t].isfinite().all():
+            raise DataError(f"{clip.path}: no face was found in {clip.name(t)}; leave the frame out")
+    for t in indices:
+        yield clip.read([t])[0], points[t]

@@ -73,8 +73,8 @@ class Frame(NamedTuple):
         return self.clip.read([self.t for _ in indices], size)                           # (n, 3, S, S)
 
 
-def pictures_of(path: str, clip: Clip, points: Tensor | None) -> list[Sample]:
-    """A clip's frames as samples of their own, without a target: cropped along landmarks (n, 68 or 51, 2) where given."""
+def pictures_of(path: str, clip: Clip, points: Tensor | None, cut: type = Aligned) -> list[Sample]:
+    """A clip's frames as samples of their own, without a target: cut out along landmarks (n, 68 or 51, 2) where given, by Aligned or Upright."""
     names = [path] if len(clip) == 1 else [f"{path}/{clip.name(t)}" for t in range(len(clip))]
-    faces = clip if points is None else Aligned(clip, points)
+    faces = clip if points is None else cut(clip, points)
     return [Sample(name, Frame(faces, t), {}) for t, name in enumerate(names)]

@@ -30,3 +30,13 @@ def me_graph_au(state: State) -> State:
     for theirs, ours in ME_GRAPH_AU:
         out = {re.sub(theirs, ours, name): t for name, t in out.items()}
     return out
+
+
+def emotion_gcn(state: State) -> State:
+    """The tensors of Emotion-GCN's checkpoints (github.com/PanosAntoniadis/emotion-gcn, models.py, gcn.py) under our names; others as they are.
+
+    Its graph layers keep W^l as it stands in (2), ours keep its transpose; A is A'' of (6), in both.
+    """
+    state = {name.removeprefix("module."): t for name, t in state.items()}
+    return {re.sub(r"^gc([12])\.weight$", lambda found: f"gcn.{int(found[1]) - 1}.W", name): t.mT.contiguous() if re.match(r"gc[12]\.weight$", name) else t
+            for name, t in state.items()}

@@ -313,6 +313,11 @@ def of_own(model: ARPGNet, sample: Sample, inputs: tuple[Tensor, ...], p: Tensor
     return {"prediction": figure_8([(inputs[0].cpu(), names, p, None)], Path(sample.id).name)} | of_clip(model, inputs[0])
 
 
+def of_model(model: ARPGNet) -> dict[str, Image.Image]:
+    """Pictures of the network alone: none."""
+    return {}
+
+
 def of_rows(paper: ModuleType, rows: dict, cfg) -> dict[str, Image.Image]:
     """Pictures of all predictions: the confusion matrix, which every paper of classes has, says it all."""
     return {}

@@ -248,6 +248,11 @@ def of_own(model: ENGAT, sample: Sample, inputs: tuple[Tensor, ...], p: Tensor) 
     return {"prediction": bars(p.cpu(), list(model.cfg.classes), None, Path(sample.id).name)} | of_clip(model, sample.clip, inputs)
 
 
+def of_model(model: ENGAT) -> dict[str, Image.Image]:
+    """Pictures of the network alone: none."""
+    return {}
+
+
 def of_rows(paper: ModuleType, rows: dict, cfg) -> dict[str, Image.Image]:
     """Pictures of all predictions: the confusion matrix, which every paper of classes has, says it all."""
     return {}

@@ -190,6 +190,11 @@ def of_own(model: Face2Nodes, sample: Sample, inputs: tuple[Tensor, ...], p: Ten
             "cam": heat_overlays(rows, _bytes(x), [f"called {names[most]} {p[most]:.2f}"], title, note)}
 
 
+def of_model(model: Face2Nodes) -> dict[str, Image.Image]:
+    """Pictures of the network alone: none."""
+    return {}
+
+
 def of_rows(paper: ModuleType, rows: dict, cfg: Config) -> dict[str, Image.Image]:
     """Pictures of all predictions: the confusion matrix, which every paper of classes has, says it all."""
     return {}

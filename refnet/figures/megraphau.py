@@ -243,6 +243,11 @@ def of_own(model: MEGraphAU, sample: Sample, inputs: tuple[Tensor, ...], p: Tens
     return of_face(model, sample, inputs[0], p)
 
 
+def of_model(model: MEGraphAU) -> dict[str, Image.Image]:
+    """Pictures of the network alone: none."""
+    return {}
+
+
 def of_rows(paper: ModuleType, rows: dict, cfg: Config) -> dict[str, Image.Image]:
     """F1 of all predictions, of one fold or more."""
     scores, folds = paper.score(rows, cfg), sorted(set(rows["fold"]))

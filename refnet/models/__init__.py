@@ -2,7 +2,7 @@
 import importlib
 from types import ModuleType
 
-PAPERS = ("arpgnet", "engat", "megraphau", "face2nodes")
+PAPERS = ("arpgnet", "engat", "megraphau", "face2nodes", "emotiongcn")
 
 
 def load(key: str, folder: str = "models") -> ModuleType:

@@ -187,7 +187,7 @@ def waiting(samples: list[Sample], cfg: Config) -> list[Sample]:
 
 
 def prepare(sample: Sample, cfg: Config, rng: torch.Generator | None) -> tuple[Tensor, ...]:
-    """A face (3, s, s) uint8 as it is kept; in training also (5,): how it is to be mirrored, zoomed and coloured.
+    """A face (3, s, s) uint8 as it is kept; in training also (7,): how it is to be mirrored, zoomed and coloured.
 
     Faces are found by none of ours (§4.3 takes MTCNN): a picture that is not square gives its centre square.
     """
@@ -201,7 +201,7 @@ def batched(inputs: tuple[Tensor, ...], cfg: Config) -> tuple[Tensor]:
     """The network's input from a batch on its device: coloured, enlarged, mirrored and zoomed (§4.2)."""
     x = inputs[0]                                                                       # (B, 3, s, s) in [0, 1]
     if len(inputs) > 1 and cfg.jitter:
-        x = coloured(x, inputs[1][:, 2:])
+        x = coloured(x, inputs[1][:, 2:5])
     if cfg.stored != cfg.size:
         x = F.interpolate(x, (cfg.size, cfg.size), mode="bilinear", antialias=cfg.stored > cfg.size)
     if len(inputs) > 1 and (cfg.flip or cfg.zoom):

@@ -7,23 +7,26 @@ from torch import Tensor, nn
 class GraphConv(nn.Module):
     """One layer, before any activation.
 
-        engat (§4.5)   h' = Â h Wᵀ + b
+        engat (§4.5)     h' = Â h Wᵀ + b
+        emotiongcn (2)   H^{l+1} = h(Â H^l W^l),  here Â H^l W^l
 
     h     (*, N, T)   node features
     A_hat (N, N)      the weights of the neighbours, as built in graphs/: rows receive
     →     (*, N, D)
 
-    Reading: Tables 6 and 7 name a GCN layer and no formula; Kipf and Welling's, and weights that start in Glorot's way, are ours.
+    Reading: engat's Tables 6 and 7 name a GCN layer and no formula; Kipf and Welling's, and weights that start in Glorot's way, are ours.
+    emotiongcn (2) has no b; as its code, weights start evenly between ±1 / √D.
     """
 
-    def __init__(self, T: int, D: int):
+    def __init__(self, T: int, D: int, bias: bool = True):
         super().__init__()
         self.W = nn.Parameter(torch.empty(D, T))
-        self.bias = nn.Parameter(torch.zeros(D))
-        nn.init.xavier_uniform_(self.W)
+        self.bias = nn.Parameter(torch.zeros(D)) if bias else None
+        nn.init.xavier_uniform_(self.W) if bias else nn.init.uniform_(self.W, -D ** -0.5, D ** -0.5)
 
     def forward(self, h: Tensor, A_hat: Tensor) -> Tensor:
-        return A_hat @ (h @ self.W.mT) + self.bias                          # (*, N, D)
+        out = A_hat @ (h @ self.W.mT)                                       # (*, N, D)
+        return out if self.bias is None else out + self.bias
 
 
 class FGGConv(nn.Module):

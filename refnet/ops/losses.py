@@ -155,3 +155,80 @@ def soft_cross_entropy(logits: Tensor, q: Tensor) -> Tensor:
     """
     known = q.sum(-1) > 0                                                               # (B,)
     return -(q * logits.log_softmax(-1)).sum() / known.sum().clamp(min=1)
+
+
+# ---- an expression beside valence and arousal: codes (B,), −1 unknown; (B, 2) in [−1, 1], −2 where they were not given
+
+def class_weights(f: Tensor, printed: bool = False) -> Tensor:
+    """How much each class counts: the rarer, the more.
+
+        emotiongcn (9)   w_i = f_min / f_i
+
+    f        (C,)   samples of each class, all above 0
+    printed  f_i / f_min, as (9) stands
+    →        (C,)
+
+    Raises ValueError for a class without samples.
+
+    Reading: (9) prints f_i / f_min, by which the most frequent class would count most; the sentence before it says the contrary, and
+    the authors' code divides the other way round.
+    """
+    if not (f > 0).all():
+        raise ValueError(f"every class needs samples to be weighted by how many it has; got {f.tolist()}")
+    return f / f.min() if printed else f.min() / f
+
+
+def weighted_cross_entropy(logits: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    """Cross-entropy in which classes count differently.
+
+        emotiongcn (8)   L^c = −Σ_i w_i y_i log ŷ_i
+
+    logits  (B, C)   w_i^c · x
+    y       (B,)
+    w       (C,)     weights
+    →       ()       Σ_b w_b (−log ŷ_b) / Σ_b w_b over the known labels; 0 where none is known
+
+    Reading: (8) is of one sample; over a batch the weighted mean is taken, as in the authors' code.
+    """
+    weight = torch.where(y >= 0, w[y.clamp(min=0)], 0.0)                                # (B,)
+    log_p = logits.log_softmax(-1).gather(-1, y.clamp(min=0)[:, None])[:, 0]            # (B,)
+    return -(weight * log_p).sum() / weight.sum().clamp(min=torch.finfo(w.dtype).tiny)
+
+
+def concordance(x: Tensor, y: Tensor, known: Tensor | None = None, unbiased: bool = False) -> Tensor:
+    """How well predictions agree with the truth: as a correlation, and less where mean or spread are off.
+
+        emotiongcn (11)   ρ_c = 2 s_xy / (s_x² + s_y² + (x̄ − ȳ)²)
+
+    x, y      (n, m)   predictions and truth, column by column
+    known     (n,)     which rows count; all where None
+    unbiased  variances over n − 1 beside a covariance over n, as in the authors' code: perfect agreement is (n − 1) / n there
+    →         (m,)     0 where both are constant and equal, and where nothing is known
+
+    Reading: s_x is called the variance and stands squared in (11); s_x² is the variance. All moments are over n.
+    """
+    known = torch.ones_like(x[:, 0]) if known is None else known.to(x)                  # (n,)
+    n, row = known.sum().clamp(min=1), known[:, None]
+    x, y = torch.where(row > 0, x, 0.0), torch.where(row > 0, y.to(x), 0.0)             # (n, m) each
+    x_mean, y_mean = x.sum(0) / n, y.sum(0) / n                                         # (m,) each
+    x, y = (x - x_mean) * row, (y - y_mean) * row
+    over = (n - 1).clamp(min=1) if unbiased else n
+    s_xy, s_xx, s_yy = (x * y).sum(0) / n, (x * x).sum(0) / over, (y * y).sum(0) / over
+    return 2 * s_xy / (s_xx + s_yy + (x_mean - y_mean) ** 2).clamp(min=1e-12)
+
+
+def concordance_loss(x: Tensor, y: Tensor, unbiased: bool = False) -> Tensor:
+    """One less the mean concordance of valence and arousal.
+
+        emotiongcn (12)   L^r = 1 − (ρ_v + ρ_a) / 2
+
+    x (B, 2), y (B, 2) → (); 0 where nothing is known
+    """
+    known = (y >= -1).all(-1)                                                           # (B,)
+    return (1 - concordance(x, y, known, unbiased).mean()) * known.any()
+
+
+def squared_error(x: Tensor, y: Tensor) -> Tensor:
+    """The mean square error of valence and arousal, (12)'s rival in Table I: x (B, 2), y (B, 2) → (), over the known rows."""
+    known = (y >= -1).all(-1, keepdim=True)                                             # (B, 1)
+    return torch.where(known, (x - y) ** 2, 0.0).sum() / (x.shape[-1] * known.sum()).clamp(min=1)
