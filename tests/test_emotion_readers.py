@@ -89,7 +89,7 @@ def test_damaged_glove_files(tmp_path, line, words):
 
 
 def test_what_is_no_glove_file(tmp_path):
-    with refused("emotion9.txt: no vector of contempt, awe;", "has neutral, happy, sad", "--words"):
+    with refused("emotion9.txt: no vector of contempt, awe;", "has neutral, happy, sad", "--glove"):
         word_vectors([*NODES, "contempt", "awe", "contempt"])
     with refused("gone.txt: no such file", "glove.6B.300d.txt", "nothing is ever downloaded"):
         word_vectors(NODES, tmp_path / "gone.txt")

@@ -787,6 +787,12 @@ def test_eq11_symmetric_and_bounded(device):
     assert rho.shape == (5,) and rho.abs().max() <= 1 and losses.concordance(x, x + 1).max() < .9
 
 
+def test_eq11_thousandths(device):
+    """emotiongcn (11): 1 2 3 against 2 4 6 is 4/11 in thousandths too: what keeps 0/0 away must not weigh in small spreads."""
+    x = exact([[1.], [2.], [3.]], device) / 1000
+    close(losses.concordance(x, 2 * x), exact([4 / 11], device), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_eq11_constants(unbiased, device):
     """emotiongcn (11): 0/0 is 0: equal constants, one face alone, none at all; different constants: 0/1. Finite gradients."""

@@ -1203,7 +1203,7 @@ def test_drawn_stills(device):
     subjects = [{s.subject for s in some} for some in by_part.values()]
     assert not (subjects[0] & subjects[1] or subjects[0] & subjects[2] or subjects[1] & subjects[2])
     assert len({s.id for s in found.samples}) == 49 and found.samples[28].id == "select/0000" and found.classes == EXPRESSIONS[:7]
-    assert [s.target for s in found.samples[:8]] == [{"expression": k % 7} for k in range(8)]
+    assert [s.target["expression"] for s in found.samples[:8]] == [k % 7 for k in range(8)]
     turned = drawn_stills.read(None, SimpleNamespace(stored=24, classes=EXPRESSIONS[6::-1]), FEW)
     assert [s.target["expression"] for s in turned.samples] == [6 - s.target["expression"] for s in found.samples]
     one, other = found.samples[5].clip.read([0], 24).to(device), turned.samples[5].clip.read([0], 24).to(device)

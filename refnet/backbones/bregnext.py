@@ -6,7 +6,7 @@
     picture ─ conv0 ─ stage1 ─ stage2 ─ stage3 ─ stage4 ─ stage5 ─ norm ─ elu ─ map
      112 px    112     112       56       56       28       28              28      channels: 32, 32, 64, 64, 128, 128
 
-Emotion-GCN takes this map instead of DenseNet's (Table V), with its mean over places.
+Emotion-GCN takes this map instead of DenseNet's (Table V).
 """
 import torch
 import torch.nn.functional as F

@@ -45,6 +45,7 @@ UPRIGHT_CUTS = (f"{LEVEL} by the box", f"{LEVEL} around the landmarks", *CUTS[1:
 LAYOUT = ("expected Manually_Annotated_file_lists/training.csv and Manually_Annotated_Images/<n>/<name>.jpg; or "
           "train_set/images/0.jpg and train_set/annotations/0_exp.npy; or one .csv with columns img_path, phase, label")
 
+
 class Row(NamedTuple):
     """One labelled picture."""
     id: str

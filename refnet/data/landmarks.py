@@ -239,11 +239,12 @@ def _sampled(picture: Tensor, at: Tensor, a: Tensor, b: Tensor, down: float, siz
     fine_a, fine_b = (min(max(1, math.ceil(float(side.norm()) / size - 1e-6)), FINEST) for side in (a, b))
     x = (torch.arange(size * fine_a, dtype=torch.float64) + 0.5) / (size * fine_a) - 0.5             # (n,)
     y = (torch.arange(size * fine_b, dtype=torch.float64) + 0.5) / (size * fine_b) - down            # (m,)
-    spots = at + x[None, :, None] * a + y[:, None, None] * b                             # (m, n, 2)
     H, W = picture.shape[1:]
-    if not ((spots >= 0) & (spots <= torch.tensor([W, H]))).all(-1).any():
+    at, a, b = (2 * v / torch.tensor([W, H], dtype=torch.float64) for v in (at, a, b))   # the picture's edges lie at ±1
+    grid = ((at - 1 + x[:, None] * a) + (y[:, None] * b)[:, None]).float()               # (m, n, 2)
+    if not (grid.abs().amax(-1) <= 1).any():
         raise DataError(f"{outside}, the picture is {W} × {H}; are these its landmarks?")
-    grid = (2 * spots / torch.tensor([W, H], dtype=torch.float64) - 1).float().to(picture.device)
+    grid = grid.to(picture.device)
     out = F.grid_sample(picture[None].float(), grid[None], align_corners=False)          # (1, 3, m, n)
     return F.avg_pool2d(out, (fine_b, fine_a))[0].round().clamp(0, 255).to(torch.uint8)  # (3, size, size)
 

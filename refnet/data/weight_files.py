@@ -52,7 +52,7 @@ def is_of_a_run(path: str | Path) -> bool:
 def read_state_dict(path: str | Path) -> State:
     """Read a state dict from a file, without running anything the file brings along.
 
-    path    a file that torch.save wrote: a state dict, or a dict with one under 'state_dict' or 'model'
+    path    a file that torch.save wrote: a state dict, or a dict with one under 'state_dict', 'model_state_dict' or 'model'
     →       name → tensor, on the CPU
 
     Raises WeightsError, whatever is wrong with the file.
@@ -62,7 +62,7 @@ def read_state_dict(path: str | Path) -> State:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:      # damaged bytes raise whatever they happen to hit: EOFError, KeyError, RuntimeError, ...
         raise WeightsError(path, *why_unreadable(path, error)) from error
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found:

@@ -40,7 +40,7 @@ def word_vectors(words: Sequence[str], path: str | Path = "") -> Tensor:
     found, lines = _lines(path, wanted)
     if missing := [word for word in dict.fromkeys(looked_up) if word not in found]:
         there = (f"the built-in file has {', '.join(WORDS.values())}; name a file of more words, such as glove.6B.300d.txt, "
-                 f"with --words" if path == BUILT_IN else f"{lines} lines were read; a whole glove.6B file has 400,000; unpack it again")
+                 f"with --glove" if path == BUILT_IN else f"{lines} lines were read; a whole glove.6B file has 400,000; unpack it again")
         raise DataError(f"{path}: no vector of {', '.join(missing)}; {there}")
     return torch.tensor([found[word] for word in looked_up])                             # (n, d)
 
@@ -52,7 +52,7 @@ def _lines(path: Path, wanted: set[str]) -> tuple[dict[str, list[float]], int]:
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {what}; {LINES}; name it with --words, or leave --words out for vectors of 50 numbers; nothing is "
+        raise DataError(f"{path}: {what}; {LINES}; name it with --glove, or leave --glove out for vectors of 50 numbers; nothing is "
                         f"ever downloaded")
     left = {word.encode() for word in wanted}
     head, found, d, n = max(map(len, left)) + 1, {}, 0, 0

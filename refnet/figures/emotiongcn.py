@@ -259,7 +259,8 @@ def of_report(paper: ModuleType, model: EmotionGCN, samples: list[Sample], rows:
 def of_beside(paper: ModuleType, seen: list[tuple[str, EmotionGCN, list[Sample], dict, torch.device]]) -> dict[str, Image.Image]:
     """Several runs, tested on the same samples, side by side: their vectors, and faces that tell the first two apart.
 
-    seen   title, model, samples, predictions and device of each, two or more, the run itself first
+    seen   title, model, samples, predictions and device of each, two or more, the run itself first; a run of expressions alone and
+           one of valence and arousal alone share a panel, as in Figure 6
 
     As the paper's Figure 5: of the third of the faces whose valence and arousal the first two predict most alike, four that the
     first calls rightly and the second wrongly, and two the other way round. Where one of them predicts neither, of all faces.
@@ -269,6 +270,10 @@ def of_beside(paper: ModuleType, seen: list[tuple[str, EmotionGCN, list[Sample],
         if fingerprint(its) != fingerprint(samples) or its_model.cfg.classes != model.cfg.classes:
             raise ValueError(f"{other} was tested on other samples or classes than {title}; expected the same, in order")
     vectors = [(name, net.W(), net.cfg.names) for name, net, *_ in seen]
+    alone = {net.cfg.tasks: n for n, (_, net, *_) in enumerate(seen) if net.cfg.tasks != "both"}
+    if len(alone) == 2 and vectors[alone["expression"]][1].shape[1] == vectors[alone["va"]][1].shape[1]:     # two networks, as one
+        (_, W_c, C), (_, W_r, dims) = (vectors[alone[task]] for task in ("expression", "va"))
+        vectors = [v for n, v in enumerate(vectors) if n not in alone.values()] + [("single-task networks", torch.cat([W_c, W_r]), C + dims)]
     out = {"beside-similarity": similarity(vectors, "How alike the learned vectors are")}
     order, words = torch.arange(len(samples)), "Faces that the first two models call differently"
     if "predicted_valence" in ours and "predicted_valence" in theirs:

@@ -1,7 +1,7 @@
 """The graph of emotions: which expressions go with valence and which with arousal, from the labels of the training part.
 
-    labels ─ ranks ─ c ─ A, only from expressions to valence and arousal ─ A', an edge or none ─ A'', rows that sum to 1
-             (4)        (3)                                                 (5)                   (6)
+    labels ─ ranks ─ c ─ A, only between an expression and valence or arousal ─ A', an edge or none ─ A'', rows that sum to 1
+             (4)        (3)                                                       (5)                   (6)
 
 Nodes are the C expressions in the order of the classes, then valence and arousal. A[i, j]: i listens to j.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 VALENCE = (-.3351314207, .8610853835, -.4530362739, -.0275675036, -.1217877160, -.1764132274, -.3837047712)
 AROUSAL = (-.2841010888, .0144826813, -.4337333922, .3382243749, .2355786059, .1436836234, .4137570469)
 TOGETHER = .0372991409
-AFFECTNET = torch.eye(9, dtype=torch.float64)                                           # (9, 9); 0 between expressions: not released
+AFFECTNET = torch.eye(9, dtype=torch.float64)                                           # (9, 9); 0 between expressions: (3) leaves those out
 AFFECTNET[:7, 7] = AFFECTNET[7, :7] = torch.tensor(VALENCE, dtype=torch.float64)
 AFFECTNET[:7, 8] = AFFECTNET[8, :7] = torch.tensor(AROUSAL, dtype=torch.float64)
 AFFECTNET[7, 8] = AFFECTNET[8, 7] = TOGETHER
@@ -42,7 +42,7 @@ def spearman(x: Tensor) -> Tensor:
 
         emotiongcn (4)   c_xy = Σ_k x_{k,r} y_{k,r} / √(Σ_k x²_{k,r} Σ_k y²_{k,r})
 
-    x (N, n) → (n, n) float64; 0 with a column that is constant
+    x (N, n) → (n, n) float64; 1 of each with itself, 0 of a constant column with any other
 
     Reading: of ranks as they are, 1 to N, (4) is about ¾ or more even for columns that have nothing to do with each other. Less their
     mean it is Spearman's coefficient, which the text names, and which AffectNet's released numbers are.
@@ -73,6 +73,8 @@ def correlation(c: Tensor, C: int, between: Tensor | None = None) -> Tensor:
     c        (n, n)   correlations, the first C of expressions
     between  (C, C)   what stands between expressions, §IV.E; nothing as printed
     →        (n, n)
+
+    Reading: the pair of valence and arousal is "else"; the authors' code leaves its |c| in, which for AffectNet is below τ anyway.
     """
     A = torch.zeros_like(c)
     A[:C, C:], A[C:, :C] = c[:C, C:].abs(), c[C:, :C].abs()

@@ -3,10 +3,10 @@
 Antoniadis, Filntisis, Maragos. Exploiting Emotional Dependencies with Graph Convolutional Networks for Facial Expression
 Recognition. FG 2021.
 
-    face ─ DenseNet ─ global max ─ x (D) ──────────────────┐                 §III.A  (1)
-                                                           x · wᵀ ─ expression (7), valence and arousal (10)
-    nine words ─ GCN ─ LeakyReLU ─ GCN ─ W (9, D) ─────────┘                 §III.B  (2)
-                  A'' from the training labels, (3-6)
+    face ─ DenseNet ─ global max ─ x (D) ───────────┐                                          §III.A, Eq. 1
+                                                    x · wᵀ ─ expression ─ cross-entropy        §III.C, Eq. 7-9
+    nine words ─ GCN ─ LeakyReLU ─ GCN ─ W (9, D) ──┘    └── valence, arousal ─ concordance    §III.C, Eq. 10-12
+                  └─ A'', from the training labels                                             §III.B, Eq. 2-6
 """
 import csv
 import math
@@ -32,8 +32,8 @@ from refnet.data.protocols import as_delivered
 from refnet.data.released import emotion_gcn
 from refnet.data.samples import Collection, DataError, DataSet, Sample
 from refnet.data.weight_files import read_state_dict
-from refnet.data.word_vectors import WORDS, word_vectors
-from refnet.graphs.emotions import AFFECTNET, emotion_graph, label_matrix, spearman
+from refnet.data.word_vectors import word_vectors
+from refnet.graphs.emotions import AFFECTNET, conditional, emotion_graph, label_matrix, spearman
 from refnet.ops import losses, metrics
 from refnet.ops.graph_conv import GraphConv
 from refnet.pictures import Clip
@@ -49,12 +49,12 @@ class Config:
     classes:      tuple = said(affectnet.NAMES, "§III.B.1")
     size:         int   = said(227, "§III.A, pixels per side of a face")
     stored:       int   = ours(227, "pixels per side as decoded; enlarged to --size in batches")
-    align:        bool  = said(True, "§IV.B, turned until the eyes are level; data that come aligned stay as they are")
+    align:        bool  = said(True, "§IV.B, the face's box, turned until the eyes are level; False: AffectNet by landmarks alone, as Face2Nodes")
     flip:         bool  = said(True, "§IV.B")
     turn:         float = ours(30.0, "§IV.B, rotation, not how far: up to so many degrees, as in the code")
     jitter:       float = ours(0.2, "§IV.B, brightness, contrast and saturation, not how much: times 1 ± this; 0 in the code")
     hue:          float = ours(0.05, "§IV.B, hue, not how much: up to this share of its circle; 0 in the code")
-    net:          str   = said("densenet121", "§III.A; D = 1024 as there")
+    net:          str   = ours("densenet121", "§III.A, a DenseNet with D = 1024: of those published this one alone")
     pool:         str   = said("max", "(1); mean in the code's network without a graph")
     relu:         bool  = ours(False, "before the pooling: none in (1), none in the code but for its network without a graph")
     gcn:          bool  = said(True, "§III.B; False: classifiers and regressors are weights of their own (Tables I, III)")
@@ -62,9 +62,10 @@ class Config:
     L:            int   = said(2, "§IV.B, layers of the graph; 1 to 3 in Table II")
     hidden:       int   = said(512, "§IV.B, of each layer but the last")
     slope:        float = ours(0.2, "§III.B.1, LeakyReLU, not how leaky: as the code")
-    words:        str   = ours("", "§IV.B, GloVe of 300 numbers, too large to come along; a glove.*.txt, else nine of 50 numbers")
-    correlations: str   = ours("train", "(4), of the training labels; affectnet: those of AffectNet, as released")
-    between:      str   = said("", "(3), nothing between expressions; §IV.E: a .csv of C × C probabilities P(column | row)")
+    glove:        str   = ours("", "§IV.B, GloVe of 300 numbers, too large to come along: a glove.*.txt; else nine of 50 numbers")
+    correlations: str   = said("train", "§III.B.2, of the training labels; affectnet: those of AffectNet, as its authors' code has them")
+    among:        bool  = said(False, "(3), nothing between expressions; True: their conditional probabilities, §IV.E")
+    between:      str   = ours("", "§IV.E, a .csv with those: C × C, P(column | row), or a row a face of C labels, 0 or 1; else of the training labels")
     tau:          float = said(0.1, "(5)")
     p:            float = said(0.7, "(6)")
     transposed:   bool  = said(False, "(2), rows of Â sum to one; True: columns, as the code")
@@ -72,7 +73,7 @@ class Config:
     regression:   str   = said("ccc", "(12); mse in Tables I and III")
     unbiased:     bool  = ours(False, "(11), all moments over n; True: its variances over n − 1, as the code")
     measure:      str   = said("Acc", "§IV.A.1, mean class accuracy; F1+Acc: §IV.A.2; of valence and arousal alone it is CCC")
-    adam:         bool  = ours(False, "§IV.B, stochastic gradient descent; True: Adam in its place")
+    adam:         bool  = said(False, "§IV.B, stochastic gradient descent; True: Adam in its place")
     lr:           float = said(1e-3, "§IV.B")
     momentum:     float = said(0.9, "§IV.B")
     weight_decay: float = ours(0.0, "§IV.B has none; 1e-3 in the code")
@@ -104,6 +105,15 @@ class Config:
             raise ValueError(f"the graph links expressions with valence and arousal, so one task alone has none: --no-gcn with --tasks {self.tasks}")
         if self.correlations == "affectnet" and not set(self.classes) <= set(affectnet.NAMES):
             raise ValueError(f"AffectNet's correlations are of {', '.join(affectnet.NAMES)}; got {', '.join(self.classes)}: take --correlations train")
+
+        if self.among and not self.gcn or self.between and not self.among:
+            raise ValueError("--between goes with --among, and --among with the graph; leave it out, or give both")
+
+    @property
+    def lacks(self) -> str:
+        """What the page has and this run does not, though no setting of the page was changed."""
+        return ", ".join(["word vectors of 300 numbers (--glove glove.6B.300d.txt)"] * (self.gcn and not self.glove)
+                         + ["probabilities of faces with several emotions (--between FILE)"] * (self.among and not self.between))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,8 +152,11 @@ DATASETS = {
     "affwild2":  DataSet(kept(affwild2.read_both), as_delivered, {"measure": said("F1+Acc", "§IV.A.2"), "align": ours(False, "delivered aligned")}),
 }
 
-SINGLE, MULTI = {"gcn": False, "tasks": "expression"}, {"gcn": False}
-IMAGENET = "the page does not say what its DenseNet starts from; the authors' code takes ImageNet's weights"
+MULTI = {"gcn": False, "pool": "mean", "relu": True}
+SINGLE = MULTI | {"tasks": "expression"}
+START = "the page does not say what its DenseNet starts from; the authors' code takes ImageNet's weights"
+POOLED = f"{START}\nnetworks without a graph pool as the code's do, by a mean behind a ReLU, of which the page says nothing"
+LINKED = f"{START}\nτ = 0.05 and 0.1 give AffectNet the same graph, so between those two only chance decides; at τ = 0 the code links expressions too"
 
 
 def printed(acc: float, score: float | None = None) -> dict[str, dict[str, float]]:
@@ -157,33 +170,33 @@ def affect(v: float, a: float, wild_v: float, wild_a: float) -> dict[str, dict[s
 
 
 ABLATIONS = {
-    "table1.1": Row(SINGLE, printed(64.37, 45.06), IMAGENET, pretrained=True),
-    "table1.2": Row(MULTI | {"regression": "mse"}, printed(64.80, 43.10), IMAGENET, pretrained=True),
-    "table1.3": Row(MULTI, printed(65.69, 43.33), IMAGENET, pretrained=True),
-    "table1.4": Row({}, printed(66.46, 48.92), IMAGENET, pretrained=True),
-    "table3.1": Row({"gcn": False, "tasks": "va"}, affect(.761, .628, .416, .501), IMAGENET, pretrained=True),
-    "table3.2": Row(MULTI | {"regression": "mse"}, affect(.752, .572, .435, .378), IMAGENET, pretrained=True),
-    "table3.3": Row(MULTI, affect(.768, .651, .408, .481), IMAGENET, pretrained=True),
-    "table3.4": Row({}, affect(.767, .649, .457, .514), IMAGENET, pretrained=True),
+    "table1.1": Row(SINGLE, printed(64.37, 45.06), POOLED, pretrained=True),
+    "table1.2": Row(MULTI | {"regression": "mse"}, printed(64.80, 43.10), POOLED, pretrained=True),
+    "table1.3": Row(MULTI, printed(65.69, 43.33), POOLED, pretrained=True),
+    "table1.4": Row({}, printed(66.46, 48.92), POOLED, pretrained=True),
+    "table3.1": Row(MULTI | {"tasks": "va"}, affect(.761, .628, .416, .501), POOLED, pretrained=True),
+    "table3.2": Row(MULTI | {"regression": "mse"}, affect(.752, .572, .435, .378), POOLED, pretrained=True),
+    "table3.3": Row(MULTI, affect(.768, .651, .408, .481), POOLED, pretrained=True),
+    "table3.4": Row({}, affect(.767, .649, .457, .514), POOLED, pretrained=True),
 } | {                                                            # --table 2tau and --table 2p
-    f"table2tau.{4 * row + column}": Row({"L": row + 1, "tau": tau}, printed(acc), "τ = 0.05 and 0.1 give AffectNet the same graph", pretrained=True)
+    f"table2tau.{4 * row + column}": Row({"L": row + 1, "tau": tau}, printed(acc), LINKED, pretrained=True)
     for row, accs in enumerate(((53.09, 43.85, 53.71, 54.94), (65.29, 65.31, 66.46, 65.69), (65.77, 64.94, 64.74, 65.74)))
     for column, (tau, acc) in enumerate(zip((0.0, 0.05, 0.1, 0.15), accs), 1)
 } | {
-    f"table2p.{7 * row + column}": Row({"L": row + 1, "p": p}, printed(acc), IMAGENET, pretrained=True)
+    f"table2p.{7 * row + column}": Row({"L": row + 1, "p": p}, printed(acc), START, pretrained=True)
     for row, accs in enumerate(((49.60, 50.94, 52.57, 52.66, 52.86, 53.71, 59.31), (65.71, 66.14, 65.29, 66.29, 66.09, 66.46, 65.06),
                                 (65.29, 65.54, 65.89, 66.09, 65.54, 64.74, 65.83)))
     for column, (p, acc) in enumerate(zip((0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), accs), 1)
 } | {
-    f"table5.{row}": Row({"net": "bregnext50", "size": 112, "stored": 112} | settings, printed(acc))
-    for row, (settings, acc) in enumerate(((SINGLE, 60.49), (MULTI, 61.14), ({}, 61.94)), 1)
+    f"table5.{row}": Row({"net": "bregnext50", "size": 112, "stored": 112} | settings, printed(acc), "112 px as in the authors' code; the page "
+                         "speaks of the same pipeline as before, 227 px")
+    for row, (settings, acc) in enumerate(((SINGLE | {"relu": False}, 60.49), (MULTI | {"relu": False}, 61.14), ({}, 61.94)), 1)
 } | {
-    "sectionIVE": Row({"between": "labels"}, printed(66.23), "the page's probabilities are EMOTIC's, of several emotions at once; of labels "
-                      "of one emotion each they are none between two, so this is Emotion-GCN again: --between FILE.csv", pretrained=True),
+    "sectionIVE": Row({"among": True, "p": said(0.5, "supplement, A")}, printed(66.23), START, pretrained=True),
     "as_code": Row({"p": 0.5, "transposed": True, "unbiased": True, "jitter": 0.0, "hue": 0.0, "weight_decay": 1e-3}, {},
-                   here={"affwild2": {"weighted": "even"}}),
-    "as_code_multi": Row(MULTI | {"pool": "mean", "relu": True, "unbiased": True, "jitter": 0.0, "hue": 0.0, "weight_decay": 1e-3}, {},
-                         here={"affwild2": {"weighted": "even"}}),
+                   here={"affwild2": {"weighted": "even", "size": 112, "stored": 112}}),
+    "as_code_multi": Row(MULTI | {"unbiased": True, "jitter": 0.0, "hue": 0.0, "weight_decay": 1e-3}, {},
+                         here={"affwild2": {"weighted": "even", "size": 112, "stored": 112}}),
 }
 
 
@@ -232,37 +245,35 @@ def statistics(targets: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:
 
     And what the graph needs beside: words Z (n, d), probabilities between expressions (C, C) of §IV.E.
     """
-    C, stat = len(cfg.classes), {}
+    C, y, stat = len(cfg.classes), targets["expression"], {}
+    labels = label_matrix(y, targets["va"], C)
+    if len(labels) < 2 and cfg.tasks != "expression" and (cfg.correlations == "train" or not cfg.gcn):
+        raise DataError(f"{len(labels)} of {len(y)} training samples have an expression, valence and arousal; expected those from which to learn them, "
+                        "and the graph: --no-gcn --tasks expression does without both, --correlations affectnet takes AffectNet's graph")
     if cfg.tasks != "va":
-        y = targets["expression"]
         stat["f"] = torch.bincount(y[y >= 0], minlength=C).float()
     if cfg.gcn:
-        if cfg.correlations == "affectnet":
-            nodes = [affectnet.NAMES.index(name) for name in cfg.classes] + [7, 8]
-            stat["c"] = AFFECTNET[nodes][:, nodes]
-        else:
-            labels = label_matrix(targets["expression"], targets["va"], C)
-            if len(labels) < 2:
-                raise DataError(f"{len(labels)} of {len(targets['va'])} training samples have an expression, valence and arousal; the graph comes from "
-                                "those that have all three: --correlations affectnet takes AffectNet's, --no-gcn does without a graph")
-            stat["c"] = spearman(labels)
-        stat["Z"] = word_vectors([WORDS.get(name, name) for name in cfg.names], cfg.words)
-        if cfg.between:
-            stat["between"] = torch.eye(C, dtype=torch.float64) if cfg.between == "labels" else probabilities(cfg.between, C)
+        nodes = [affectnet.NAMES.index(name) for name in cfg.classes] + [7, 8] if cfg.correlations == "affectnet" else []
+        stat["c"] = AFFECTNET[nodes][:, nodes] if nodes else spearman(labels)
+        stat["Z"] = word_vectors(cfg.names, cfg.glove)
+    if cfg.among:
+        stat["between"] = probabilities(cfg.between, C) if cfg.between else conditional(F.one_hot(y[y >= 0], C))
     return stat
 
 
 def probabilities(path: str, C: int) -> Tensor:
-    """C rows of C probabilities, P(column | row), in the order of the classes: (C, C)"""
+    """P(column | row) between expressions (C, C), in the order of the classes; or counted from labels of faces that show several."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             P = torch.tensor([[float(cell) for cell in row] for row in csv.reader(file) if row], dtype=torch.float64)
     except (OSError, ValueError) as error:
-        raise DataError(f"--between {path}: {error}; expected {C} lines of {C} numbers with commas between") from error
-    if P.shape != (C, C) or not ((P >= 0) & (P <= 1)).all():
-        raise DataError(f"--between {path}: {tuple(P.shape)} numbers from {P.min():g} to {P.max():g}; expected {C} × {C} probabilities, P(column | row), "
-                        "in the order of --classes")
-    return P
+        raise DataError(f"--between {path}: {error}; expected lines of {C} numbers with commas between") from error
+    if P.dim() != 2 or P.shape[1] != C or not ((P >= 0) & (P <= 1)).all():
+        raise DataError(f"--between {path}: {tuple(P.shape)} numbers, not all from 0 to 1 or not {C} a line; expected {C} × {C} probabilities, "
+                        f"P(column | row), or a line of {C} labels a face, 0 or 1, in the order of --classes")
+    if len(P) != C and not ((P == 0) | (P == 1)).all():
+        raise DataError(f"--between {path}: {len(P)} lines, not {C}, so labels of faces; expected 0 or 1 throughout")
+    return P if len(P) == C else conditional(P)
 
 
 # ---- the network
@@ -274,6 +285,7 @@ class EmotionGCN(nn.Module):
     A  (n, n)   A'' of (6), rows receive
 
     Reading: (1) does not say whether DenseNet's last ReLU comes before the pooling; none does, as in the code, so that x has both signs.
+    Reading: how pixels are scaled is not said; to ImageNet's mean and deviation, as in the code.
     Reading: Table II has one to three layers, and widths are said of two: the hidden ones are all 512 wide.
     """
 
@@ -285,6 +297,8 @@ class EmotionGCN(nn.Module):
         if cfg.gcn:
             widths = (Z.shape[-1], *[cfg.hidden] * (cfg.L - 1), D)
             self.gcn = nn.ModuleList(GraphConv(d, d_next, bias=False) for d, d_next in zip(widths, widths[1:]))
+            for layer, d_next in zip(self.gcn, widths[1:]):
+                nn.init.uniform_(layer.W, -d_next ** -0.5, d_next ** -0.5)              # as the code
         else:
             self.head = nn.Linear(D, len(cfg.names))
         self.register_buffer("Z", Z)
@@ -302,7 +316,7 @@ class EmotionGCN(nn.Module):
         return maps.amax((-2, -1)) if self.cfg.pool == "max" else maps.mean((-2, -1))
 
     def written(self) -> Tensor:
-        """Classifiers and regressors, from the graph, layer by layer; h is LeakyReLU: Z → W (n, D)
+        """Classifiers and regressors, from the graph: Z → W (n, D). Figure 2's lower half: Eq. 2 is a GraphConv, and h behind it.
 
         Reading: in (2) h follows every layer; behind the last one it would damp what is negative in a classifier. None there, as in the code.
         """
@@ -313,12 +327,16 @@ class EmotionGCN(nn.Module):
         return H
 
     def W(self) -> Tensor:
-        """Classifiers W^c, then regressors W^r: (n, D). They do not depend on the picture: without gradient they are written once."""
+        """Classifiers W^c, then regressors W^r: (n, D). They do not depend on the picture: without gradient they are written once.
+
+        And again when a weight, Z or A has changed, or the precision has; a change by way of .data is not seen.
+        """
         if not self.cfg.gcn:
             return self.head.weight
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled(self.Z.device.type):
+        tensors = (self.Z, self.A, *self.gcn.parameters())
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or any(t.is_inference() for t in tensors):
             return self.written()
-        of = [(t.data_ptr(), t._version) for t in (self.Z, self.A, *self.gcn.parameters())]      # changes with any of them
+        of = [(t.data_ptr(), t._version) for t in tensors] + [torch.is_autocast_enabled(self.Z.device.type)]
         if self.kept[0] != of:
             self.kept = of, self.written()
         return self.kept[1]
@@ -390,17 +408,18 @@ def score(rows: dict, cfg: Config) -> dict[str, float]:
         out = {cfg.measure: out[cfg.measure]} | out
     if "predicted_valence" in rows:
         p, va = (torch.stack([rows[f"{kind}_{name}"] for name in ("valence", "arousal")], -1) for kind in ("predicted", "target"))     # (n, 2)
-        v, a = losses.concordance(p.double(), va.double(), (va >= -1).all(-1)).tolist()
+        known = (va >= -1).all(-1)                                                      # (n,)
+        v, a = losses.concordance(p.double(), va.double(), known).tolist() if known.any() else (math.nan, math.nan)
         out |= ({} if out else {"CCC": (v + a) / 2}) | {"CCC-V": v, "CCC-A": a}
     return out
 
 
 def load_weights(model: nn.Module, path: str, cfg: Config) -> str:
-    """A backbone's published weights, the authors' whole network, or the state dict of one of ours."""
-    state = emotion_gcn(read_state_dict(path))
-    if any(name.startswith(("gcn.", "head.")) for name in state):
-        if cfg.gcn and "gcn.0.W" in state and state["gcn.0.W"].shape[-1] != model.Z.shape[-1]:
-            raise WeightsError(path, f"its graph begins with words of {state['gcn.0.W'].shape[-1]} numbers, this one with {model.Z.shape[-1]}",
-                               "Give the word vectors it was trained with: --words glove.6B.300d.txt")
-        return str(load_into(model, state, needed=0.9, source=path))
-    return f"{cfg.net}: {load_into(model.features, densenet.modern(state), source=path)}"
+    """A backbone's published weights, the authors' whole network, or the state dict of one of ours. Words and graph are the run's own."""
+    state = {name: t for name, t in emotion_gcn(read_state_dict(path)).items() if name not in ("A", "Z")}
+    if not any(name.startswith(("gcn.", "head.")) for name in state):
+        return f"{cfg.net}: {load_into(model.features, densenet.modern(state), source=path)}"
+    if cfg.gcn and "gcn.0.W" in state and state["gcn.0.W"].shape[-1] != model.Z.shape[-1]:
+        raise WeightsError(path, f"its graph begins with words of {state['gcn.0.W'].shape[-1]} numbers, this one with {model.Z.shape[-1]}",
+                           "Give the word vectors it was trained with: --glove glove.6B.300d.txt")
+    return f"{load_into(model, state, needed=0.9, source=path)}\nA and Z, where they are there, are those of this run, not of the file"

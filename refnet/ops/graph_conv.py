@@ -15,14 +15,14 @@ class GraphConv(nn.Module):
     →     (*, N, D)
 
     Reading: engat's Tables 6 and 7 name a GCN layer and no formula; Kipf and Welling's, and weights that start in Glorot's way, are ours.
-    emotiongcn (2) has no b; as its code, weights start evenly between ±1 / √D.
+    emotiongcn (2) has no b, and h follows in its network.
     """
 
     def __init__(self, T: int, D: int, bias: bool = True):
         super().__init__()
         self.W = nn.Parameter(torch.empty(D, T))
         self.bias = nn.Parameter(torch.zeros(D)) if bias else None
-        nn.init.xavier_uniform_(self.W) if bias else nn.init.uniform_(self.W, -D ** -0.5, D ** -0.5)
+        nn.init.xavier_uniform_(self.W)
 
     def forward(self, h: Tensor, A_hat: Tensor) -> Tensor:
         out = A_hat @ (h @ self.W.mT)                                       # (*, N, D)

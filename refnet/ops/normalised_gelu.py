@@ -48,10 +48,11 @@ class NormalisedGELU(torch.autograd.Function):
 def normalised_gelu(z: Tensor, bn: nn.BatchNorm1d) -> Tensor:
     """GELU(bn(z)), groups side by side: z (groups, rows, c) → (rows, groups · c). bn keeps its running statistics as ever.
 
-    torch's own layers run in evaluation, in mixed precision, and where bn is synchronised over several processes.
+    torch's own layers run in evaluation, in mixed precision, and where bn is of another kind, such as synchronised over several processes.
     """
     groups, rows, c = z.shape
-    if not bn.training or type(bn) is not nn.BatchNorm1d or z.dtype != bn.weight.dtype or rows == 1:
+    plain = type(bn) is nn.BatchNorm1d and bn.affine and bn.track_running_stats and bn.momentum is not None
+    if not (plain and bn.training and z.dtype == bn.weight.dtype and rows > 1):
         return F.gelu(bn(z.transpose(0, 1).flatten(1)))
     y, μ, σ2 = NormalisedGELU.apply(z, bn.weight.view(groups, c), bn.bias.view(groups, c), bn.eps)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from refnet.training.job import Job, Options
 from refnet.training.runs import UsageError
 
 OWN = ("drawn", "folder")                                       # data sets that no paper prints a score for
-PLACES = ("landmarks", "cache")                                 # settings that only say where things lie
+PLACES = ("landmarks", "cache", "glove", "between")                                 # settings that only say where things lie
 Runs = dict[tuple[str, int], tuple[Job, Path]]                  # (ablation row, seed) → what is trained, and where to
 
 
@@ -144,7 +144,8 @@ def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> st
     seeds, first = next(iter(scores.values())), next(iter(scores.values()))[0]
     every = {m for row in jobs if row for d in some.paper.DATASETS for m in some.paper.ABLATIONS[row].scores(d)}
     measures = [m for m in first if m in every] or list(first)[:2]
-    percent = {m: any(p.get(m, 0) > 1 for p in printed.values()) for m in measures}
+    units = {m: [row.scores(d).get(m, 0) for row in some.paper.ABLATIONS.values() for d in some.paper.DATASETS] for m in measures}
+    percent = {m: any(printed.values()) and max(units[m]) > 1 for m in measures}
     beside = some.preset == "paper" and some.dataset not in OWN and any(printed.values()) and all(as_printed(job) for job in jobs.values())
     lines = [["row", *switches, *(f"{m}, ours" for m in measures), *(f"{m}, printed" for m in measures if beside)]]
     for row, job in jobs.items():
@@ -158,6 +159,8 @@ def table(jobs: dict[str, Job], scores: dict[str, list[dict[str, float]]]) -> st
     note += "" if beside else "; not to be compared with the paper's scores"
     if not beside and some.dataset not in OWN and any(row and some.paper.ABLATIONS[row].pretrained and not job.options.weights for row, job in jobs.items()):
         note += ", which are of pre-trained weights: --weights FILE"
+    if not beside and some.dataset not in OWN and (lacks := {getattr(job.cfg, "lacks", "") for job in jobs.values()} - {""}):
+        note += f"; ours lack {', '.join(sorted(lacks))}"
     if beside and (files := {job.options.weights for job in jobs.values()} - {""}):
         note += f"\nours start from {', '.join(sorted(files))}"
     note += "".join(f"\n{text}" for text in dict.fromkeys(some.paper.ABLATIONS[row].note for row in jobs if row) if text and beside)
@@ -168,8 +171,9 @@ def as_printed(job: Job) -> bool:
     """Whether a job has the paper's own settings, those of its row, starts as it did, and trains to the end."""
     pretrained = job.paper.ABLATIONS[job.ablation].pretrained if job.ablation else None
     own = settle(job.paper, job.key, job.dataset, job.preset, job.ablation, {}, job.root, job.options).cfg
-    places = {name: getattr(job.cfg, name) for name in PLACES if hasattr(job.cfg, name)}
-    return pretrained in (None, bool(job.options.weights)) and not job.options.steps and dataclasses.replace(own, **places) == job.cfg
+    theirs, ours = ({name: v for name, v in dataclasses.asdict(cfg).items() if name not in PLACES} for cfg in (own, job.cfg))
+    same = theirs == ours and not getattr(job.cfg, "lacks", "")
+    return same and pretrained in (None, bool(job.options.weights)) and not job.options.steps
 
 
 def printed_size(job: Job) -> dict[str, float]:
