@@ -71,7 +71,7 @@ def tested(run: Path, files: list[Path], args: argparse.Namespace, device: torch
             raise DataError(f"{file} was not trained on these data: its training samples or classes are others; what is now its "
                             "test part could have been trained on. Give --data where its own data lie")
         rows = predict(paper, model, fold.report, cfg, place, fold.id, options)
-        seen = seen or Seen(title_of(job), job, cfg, saved["seed"], model, fold.report, rows, {})
+        seen = seen or Seen(job.key, job, cfg, saved["seed"], model, fold.report, rows, {})
         parts.append(rows)
     return seen._replace(rows=runs.pooled(parts))
 
@@ -87,10 +87,12 @@ def alike(one: dict[str, list], other: dict[str, list]) -> bool:
     return all(one[name] == other[name] for name in one.keys() & other.keys())
 
 
-def title_of(job: Job) -> str:
-    """How a run is called beside others: its row, the settings that were changed by hand; where there are none, the paper's key."""
-    changed = [f"{name} {config.show(getattr(job.cfg, name))}" for name, source in job.sources.items() if source.startswith("yours")]
-    return ", ".join([*([job.ablation] if job.ablation else []), *changed]) or job.key
+def titled(seen: list[Seen], paths: list[Path]) -> list[Seen]:
+    """How runs are called beside each other: by row and settings changed by hand, less what all share; where that is nothing, by the paper."""
+    each = [[*([s.job.ablation] if s.job.ablation else []), *(f"{name} {config.show(getattr(s.job.cfg, name))}"
+            for name, source in s.job.sources.items() if source.startswith("yours"))] for s in seen]
+    titles = [", ".join(word for word in words if any(word not in other for other in each)) or s.job.key for s, words in zip(seen, each)]
+    return [s._replace(title=f"{title} ({path.name})" if titles.count(title) > 1 else title) for s, title, path in zip(seen, titles, paths)]
 
 
 def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device: torch.device) -> None:
@@ -102,9 +104,7 @@ def evaluate_run(run: Path, files: list[Path], args: argparse.Namespace, device:
             raise DataError(f"--beside {path}: {other.job.key}, {len(other.rows['sample'])} samples of {experiment.data_name(other.job)}; expected "
                             f"{seen.job.key} and the same {len(seen.rows['sample'])} samples, classes and labels as {run}: runs are compared on "
                             "what both test")
-    names = [s.title for s in (seen, *others)]
-    seen, *others = [s._replace(title=f"{s.title} ({path.name})") if names.count(s.title) > 1 else s
-                     for path, s in zip((run, *map(Path, args.beside)), (seen, *others))]
+    seen, *others = titled([seen, *others], [run, *map(Path, args.beside)])
     job, cfg, paper = seen.job, seen.cfg, seen.job.paper
     figures, classes = models.load(job.key, "figures"), getattr(seen.cfg, "classes", ())
     rows = runs.averaged(seen.rows, classes)

@@ -72,9 +72,9 @@ def read(root: Path, cfg: Any) -> Collection:
     align = bool(getattr(cfg, "align", False))
     how = dict.fromkeys(UPRIGHT_CUTS if align else CUTS, 0)
     for row in rows:
-        if row.face.path in seen:                                  # in one part, or in two: what is tested must not train
+        if (path := os.path.normpath(row.face.path)) in seen:      # in one part, or in two: what is tested must not train
             raise DataError(f"{where}: {row.id} stands twice; expected each picture once; remove one row")
-        seen.add(row.face.path)
+        seen.add(path)
         face = Face(row.face.path, row.face.points, row.face.box, align)
         how[_cut(face)] += 1
         given += row.va != NOT_GIVEN

@@ -9,7 +9,7 @@ Points are (x, y) in pixels, in dlib's order of 68 or its inner 51 (17 to 67); t
 import csv
 import math
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -260,7 +260,7 @@ class Aligned:
 
     def read(self, indices: list[int], size: int | None = None) -> Tensor:
         """→   (n, 3, size, size)   uint8"""
-        return torch.stack([crop_aligned(*face, size) for face in _faces(self.clip, self.points, indices)])
+        return _cut(self.clip, self.points, indices, lambda picture, points: crop_aligned(picture, points, size))
 
 
 @dataclass
@@ -278,13 +278,18 @@ class Upright:
 
     def read(self, indices: list[int], size: int | None = None) -> Tensor:
         """→   (n, 3, size, size)   uint8"""
-        return torch.stack([upright(*face, None, size) for face in _faces(self.clip, self.points, indices)])
+        return _cut(self.clip, self.points, indices, lambda picture, points: upright(picture, points, None, size))
 
 
-def _faces(clip: Clip, points: Tensor, indices: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each frame asked for, whole, and its landmarks: (3, H, W), (68 or 51, 2)"""
+def _cut(clip: Clip, points: Tensor, indices: Sequence[int], cut: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Each frame asked for, cut out along its landmarks: (n, 3, size, size)"""
     for t in indices:
         if not points[t].isfinite().all():
             raise DataError(f"{clip.path}: no face was found in {clip.name(t)}; leave the frame out")
+    faces = []
     for t in indices:
-        yield clip.read([t])[0], points[t]
+        try:
+            faces.append(cut(clip.read([t])[0], points[t]))
+        except DataError as e:
+            raise DataError(f"{clip.path}, {clip.name(t)}: {e}") from e
+    return torch.stack(faces)

@@ -38,5 +38,5 @@ def emotion_gcn(state: State) -> State:
     Its graph layers keep W^l as it stands in (2), ours keep its transpose; A is A'' of (6), in both.
     """
     state = {name.removeprefix("module."): t for name, t in state.items()}
-    return {re.sub(r"^gc([12])\.weight$", lambda found: f"gcn.{int(found[1]) - 1}.W", name): t.mT.contiguous() if re.match(r"gc[12]\.weight$", name) else t
+    return {re.sub(r"^gc([12])\.weight$", lambda found: f"gcn.{int(found[1]) - 1}.W", name): t.mT.contiguous() if re.match(r"gc[12]\.weight$", name) and t.dim() == 2 else t
             for name, t in state.items()}

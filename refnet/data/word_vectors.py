@@ -18,6 +18,7 @@ from refnet.data.weight_files import why_unreadable
 WORDS = {"neutral": "neutral", "happiness": "happy", "sadness": "sad", "surprise": "surprise", "fear": "fear", "disgust": "disgust",
          "anger": "anger", "valence": "valence", "arousal": "arousal"}
 BUILT_IN = Path(__file__).with_name("glove_6B_50d_emotion9.txt")
+BOM = b"\xef\xbb\xbf"
 STORED = (".pt", ".pth", ".pkl")
 LINES = "expected lines of a word and its numbers, such as those of glove.6B.300d.txt"
 
@@ -45,6 +46,17 @@ def word_vectors(words: Sequence[str], path: str | Path = "") -> Tensor:
     return torch.tensor([found[word] for word in looked_up])                             # (n, d)
 
 
+def width(path: str | Path) -> int:
+    """How many numbers the vectors of a file have, as its first line says; 50 built in, 0 where none can be read."""
+    try:
+        if Path(path).suffix.lower() in STORED:
+            return torch.load(path, map_location="cpu", weights_only=True).shape[-1]
+        with Path(path or BUILT_IN).open("rb") as file:
+            return _width(Path(path), file.read(1 << 16))
+    except Exception:               # damaged bytes raise whatever they happen to hit; who reads the whole file says what
+        return 0
+
+
 def _lines(path: Path, wanted: set[str]) -> tuple[dict[str, list[float]], int]:
     """The numbers of each word wanted, and how many lines it took; no line after the last of them is read.
 
@@ -58,8 +70,10 @@ def _lines(path: Path, wanted: set[str]) -> tuple[dict[str, list[float]], int]:
     head, found, d, n = max(map(len, left)) + 1, {}, 0, 0
     try:
         with path.open("rb") as file:
+            start = 3 if file.read(3) == BOM else 0
+            file.seek(start)
             d = _width(path, file.read(1 << 16))
-            file.seek(0)
+            file.seek(start)
             for n, line in enumerate(file, start=1):
                 word = line[:head].split(None, 1)[:1]
                 if word and word[0] in left:

@@ -32,7 +32,7 @@ from refnet.data.protocols import as_delivered
 from refnet.data.released import emotion_gcn
 from refnet.data.samples import Collection, DataError, DataSet, Sample
 from refnet.data.weight_files import read_state_dict
-from refnet.data.word_vectors import word_vectors
+from refnet.data.word_vectors import width, word_vectors
 from refnet.graphs.emotions import AFFECTNET, conditional, emotion_graph, label_matrix, spearman
 from refnet.ops import losses, metrics
 from refnet.ops.graph_conv import GraphConv
@@ -112,7 +112,7 @@ class Config:
     @property
     def lacks(self) -> str:
         """What the page has and this run does not, though no setting of the page was changed."""
-        return ", ".join(["word vectors of 300 numbers (--glove glove.6B.300d.txt)"] * (self.gcn and not self.glove)
+        return ", ".join(["word vectors of 300 numbers (--glove glove.6B.300d.txt)"] * (self.gcn and width(self.glove) != 300)
                          + ["probabilities of faces with several emotions (--between FILE)"] * (self.among and not self.between))
 
     @property
@@ -247,9 +247,9 @@ def statistics(targets: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:
     """
     C, y, stat = len(cfg.classes), targets["expression"], {}
     labels = label_matrix(y, targets["va"], C)
-    if len(labels) < 2 and cfg.tasks != "expression" and (cfg.correlations == "train" or not cfg.gcn):
-        raise DataError(f"{len(labels)} of {len(y)} training samples have an expression, valence and arousal; expected those from which to learn them, "
-                        "and the graph: --no-gcn --tasks expression does without both, --correlations affectnet takes AffectNet's graph")
+    if len(labels) < 2 and cfg.tasks != "expression":
+        raise DataError(f"{len(labels)} of {len(y)} training samples have an expression, valence and arousal; expected some, as both tasks and the graph "
+                        "learn from them; --no-gcn --tasks expression does without")
     if cfg.tasks != "va":
         stat["f"] = torch.bincount(y[y >= 0], minlength=C).float()
     if cfg.gcn:
@@ -266,7 +266,7 @@ def probabilities(path: str, C: int) -> Tensor:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             P = torch.tensor([[float(cell) for cell in row] for row in csv.reader(file) if row], dtype=torch.float64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"--between {path}: {error}; expected lines of {C} numbers with commas between") from error
     if P.dim() != 2 or P.shape[1] != C or not ((P >= 0) & (P <= 1)).all():
         raise DataError(f"--between {path}: {tuple(P.shape)} numbers, not all from 0 to 1 or not {C} a line; expected {C} × {C} probabilities, "
@@ -304,6 +304,19 @@ class EmotionGCN(nn.Module):
         self.register_buffer("Z", Z)
         self.register_buffer("A", A)
 
+    def train(self, mode: bool = True):
+        self.kept = None, None
+        return super().train(mode)
+
+    @property
+    def told(self) -> str:
+        """The graph in a line, for whoever trains it."""
+        if self.A is None:
+            return ""
+        near = self.A.clone().fill_diagonal_(0) > 0                                     # (n, n)
+        alone = [name for name, has in zip(self.cfg.names, near.any(1).tolist()) if not has]
+        return f"the graph: {int(near.sum()) // 2} edges" + (f"; without any: {', '.join(alone)}" if alone else "")
+
     def vector(self, x: Tensor) -> Tensor:
         """What is seen.
 
@@ -329,7 +342,7 @@ class EmotionGCN(nn.Module):
     def W(self) -> Tensor:
         """Classifiers W^c, then regressors W^r: (n, D). They do not depend on the picture: without gradient they are written once.
 
-        And again when a weight, Z or A has changed, or the precision has; a change by way of .data is not seen.
+        And again after train() or eval(), and when a weight, Z or A has changed, or the precision has.
         """
         if not self.cfg.gcn:
             return self.head.weight
@@ -419,7 +432,7 @@ def load_weights(model: nn.Module, path: str, cfg: Config) -> str:
     state = {name: t for name, t in emotion_gcn(read_state_dict(path)).items() if name not in ("A", "Z")}
     if not any(name.startswith(("gcn.", "head.")) for name in state):
         return f"{cfg.net}: {load_into(model.features, densenet.modern(state), source=path)}"
-    if cfg.gcn and "gcn.0.W" in state and state["gcn.0.W"].shape[-1] != model.Z.shape[-1]:
-        raise WeightsError(path, f"its graph begins with words of {state['gcn.0.W'].shape[-1]} numbers, this one with {model.Z.shape[-1]}",
+    if cfg.gcn and "gcn.0.W" in state and (there := state["gcn.0.W"].shape[1:]) != (d := model.Z.shape[1:]):
+        raise WeightsError(path, f"its graph begins with words of {tuple(there)} numbers, this one with {tuple(d)}",
                            "Give the word vectors it was trained with: --glove glove.6B.300d.txt")
     return f"{load_into(model, state, needed=0.9, source=path)}\nA and Z, where they are there, are those of this run, not of the file"

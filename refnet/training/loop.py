@@ -153,6 +153,8 @@ class _Stage:
         if not saved:
             self.progress.say(f"{self.title}{self.stage.name}: a network of "
                               f"{parameters(model)[0]:,} parameters, {parameters(model)[1]:,} trainable")
+            if told := getattr(model, "told", ""):
+                self.progress.say(f"{self.title}{told}")
         self.fast = torch.compile(self.model) if options.compile else self.model
         self.net = distributed.spread(self.fast, place)
         self.steps = _steps(len(self.fold.train), cfg, options, place)

@@ -12,7 +12,8 @@ from refnet.training.job import Job, Options
 from refnet.training.runs import UsageError
 
 OWN = ("drawn", "folder")                                       # data sets that no paper prints a score for
-PLACES = ("landmarks", "cache", "glove", "between")                                 # settings that only say where things lie
+PLACES = ("landmarks", "cache")
+GIVEN = (*PLACES, "glove", "between")                           # files that a page's own settings may name; what is in them stays with a run                                 # settings that only say where things lie
 Runs = dict[tuple[str, int], tuple[Job, Path]]                  # (ablation row, seed) → what is trained, and where to
 
 
@@ -171,7 +172,7 @@ def as_printed(job: Job) -> bool:
     """Whether a job has the paper's own settings, those of its row, starts as it did, and trains to the end."""
     pretrained = job.paper.ABLATIONS[job.ablation].pretrained if job.ablation else None
     own = settle(job.paper, job.key, job.dataset, job.preset, job.ablation, {}, job.root, job.options).cfg
-    theirs, ours = ({name: v for name, v in dataclasses.asdict(cfg).items() if name not in PLACES} for cfg in (own, job.cfg))
+    theirs, ours = ({name: v for name, v in dataclasses.asdict(cfg).items() if name not in GIVEN} for cfg in (own, job.cfg))
     same = theirs == ours and not getattr(job.cfg, "lacks", "")
     return same and pretrained in (None, bool(job.options.weights)) and not job.options.steps
 
