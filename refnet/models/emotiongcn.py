@@ -88,10 +88,10 @@ class Config:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
         if self.size < 32:
             raise ValueError(f"size must be 32 or more, as the network halves a picture five times; got {self.size}")
-        for name in ("turn", "slope", "lr", "weight_decay"):
+        for name in ("slope", "lr", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
-        for name, most in (("jitter", 1), ("hue", 0.5), ("tau", 1), ("p", 1), ("momentum", 0.999)):
+        for name, most in (("turn", 180), ("jitter", 1), ("hue", 0.5), ("tau", 1), ("p", 1), ("momentum", 0.999)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be between 0 and {most}; got {getattr(self, name)}")
         for name, words in (("net", tuple(NETS)), ("pool", ("max", "mean")), ("tasks", ("both", "expression", "va")),
@@ -315,7 +315,7 @@ class EmotionGCN(nn.Module):
             return ""
         near = self.A.clone().fill_diagonal_(0) > 0                                     # (n, n)
         alone = [name for name, has in zip(self.cfg.names, near.any(1).tolist()) if not has]
-        return f"the graph: {int(near.sum()) // 2} edges" + (f"; without any: {', '.join(alone)}" if alone else "")
+        return f"the graph: {int((near | near.mT).sum()) // 2} edges" + (f"; without any: {', '.join(alone)}" if alone else "")
 
     def vector(self, x: Tensor) -> Tensor:
         """What is seen.
@@ -432,7 +432,7 @@ def load_weights(model: nn.Module, path: str, cfg: Config) -> str:
     state = {name: t for name, t in emotion_gcn(read_state_dict(path)).items() if name not in ("A", "Z")}
     if not any(name.startswith(("gcn.", "head.")) for name in state):
         return f"{cfg.net}: {load_into(model.features, densenet.modern(state), source=path)}"
-    if cfg.gcn and "gcn.0.W" in state and (there := state["gcn.0.W"].shape[1:]) != (d := model.Z.shape[1:]):
-        raise WeightsError(path, f"its graph begins with words of {tuple(there)} numbers, this one with {tuple(d)}",
+    if cfg.gcn and "gcn.0.W" in state and (there := tuple(state["gcn.0.W"].shape[1:])) != (d := tuple(model.Z.shape[1:])):
+        raise WeightsError(path, f"its graph begins with words of {there[0] if there else 'no'} numbers, this one with {d[0]}",
                            "Give the word vectors it was trained with: --glove glove.6B.300d.txt")
     return f"{load_into(model, state, needed=0.9, source=path)}\nA and Z, where they are there, are those of this run, not of the file"

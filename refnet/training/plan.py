@@ -13,7 +13,7 @@ from refnet.training.runs import UsageError
 
 OWN = ("drawn", "folder")                                       # data sets that no paper prints a score for
 PLACES = ("landmarks", "cache")
-GIVEN = (*PLACES, "glove", "between")                           # files that a page's own settings may name; what is in them stays with a run                                 # settings that only say where things lie
+GIVEN = (*PLACES, "glove", "between")                           # and those that name a file a paper's own run needs                                 # settings that only say where things lie
 Runs = dict[tuple[str, int], tuple[Job, Path]]                  # (ablation row, seed) → what is trained, and where to
 
 
