@@ -105,7 +105,6 @@ class Config:
             raise ValueError(f"the graph links expressions with valence and arousal, so one task alone has none: --no-gcn with --tasks {self.tasks}")
         if self.correlations == "affectnet" and not set(self.classes) <= set(affectnet.NAMES):
             raise ValueError(f"AffectNet's correlations are of {', '.join(affectnet.NAMES)}; got {', '.join(self.classes)}: take --correlations train")
-
         if self.among and not self.gcn or self.between and not self.among:
             raise ValueError("--between goes with --among, and --among with the graph; leave it out, or give both")
 

@@ -16,11 +16,13 @@ class NormalisedGELU(torch.autograd.Function):
     def forward(ctx, z: Tensor, γ: Tensor, β: Tensor, ε: float) -> tuple[Tensor, Tensor, Tensor]:
         groups, rows, c = z.shape
         y, μ, σ2 = z.new_empty(rows, groups, c), torch.empty_like(γ), torch.empty_like(γ)
+        one, other = torch.empty_like(z[0]), torch.empty_like(z[0])                     # (rows, c) each, for every group again
         for q in range(groups):
             μ[q] = z[q].mean(0)
-            centred = z[q] - μ[q]                                                       # (rows, c)
-            σ2[q] = centred.square().mean(0)
-            y[:, q] = F.gelu(torch.addcmul(β[q], centred, γ[q] * (σ2[q] + ε).rsqrt()))
+            torch.sub(z[q], μ[q], out=one)
+            σ2[q] = torch.mul(one, one, out=other).mean(0)
+            torch.addcmul(β[q], one, γ[q] * (σ2[q] + ε).rsqrt(), out=one)               # h
+            y[:, q] = torch.ops.aten.gelu.out(one, out=other)
         ctx.save_for_backward(z, γ, β, μ, σ2)
         ctx.ε = ε
         ctx.mark_non_differentiable(μ, σ2)
@@ -31,17 +33,18 @@ class NormalisedGELU(torch.autograd.Function):
         """∂h = ∂y · GELU'(h),  ∂β = Σ ∂h,  ∂γ = Σ ∂h ẑ,  ∂z = γ r (∂h − ∂β / rows − ẑ ∂γ / rows), written where ∂h was"""
         z, γ, β, μ, σ2 = ctx.saved_tensors
         r, rows = (σ2 + ctx.ε).rsqrt(), z.shape[1]
+        a = γ * r                                                                       # (groups, c)   h = a z + β − a μ
         to_z = to_y.transpose(0, 1).clone(memory_format=torch.contiguous_format)        # (groups, rows, c)
         to_γ, to_β = torch.empty_like(γ), torch.empty_like(β)
         spare = torch.empty_like(z[0])                                                  # (rows, c), the one table beside to_z
         for q, to_h in enumerate(to_z):
-            torch.sub(z[q], μ[q], out=spare).mul_(γ[q] * r[q]).add_(β[q])               # h
+            torch.addcmul(β[q] - a[q] * μ[q], z[q], a[q], out=spare)                    # h
             torch.ops.aten.gelu_backward.grad_input(to_h, spare, grad_input=to_h)       # ∂h
             to_β[q] = to_h.sum(0)
-            torch.sub(z[q], μ[q], out=spare)
-            to_γ[q] = spare.mul_(to_h).sum(0) * r[q]
-            torch.sub(z[q], μ[q], out=spare).mul_(r[q])                                 # ẑ
-            to_h.addcmul_(spare, to_γ[q], value=-1 / rows).sub_(to_β[q] / rows).mul_(γ[q] * r[q])
+            to_γ[q] = r[q] * torch.sub(z[q], μ[q], out=spare).mul_(to_h).sum(0)
+            slope = -a[q] * r[q] * to_γ[q] / rows                                       # ∂z = a ∂h + slope (z − μ) − a ∂β / rows
+            torch.addcmul(-a[q] * to_β[q] / rows - slope * μ[q], z[q], slope, out=spare)
+            torch.addcmul(spare, to_h, a[q], out=to_h)
         return to_z, to_γ, to_β, None
 
 
