@@ -299,7 +299,10 @@ class EmotionGCN(nn.Module):
             for layer, d_next in zip(self.gcn, widths[1:]):
                 nn.init.uniform_(layer.W, -d_next ** -0.5, d_next ** -0.5)              # as the code
         else:
-            self.head = nn.Linear(D, len(cfg.names))
+            self.head, drawn = nn.Linear(D, len(cfg.names)), nn.Linear(D, len(cfg.classes) + 2)
+            rows = slice(-2, None) if cfg.tasks == "va" else slice(len(cfg.names))       # of two tasks, so that two networks of one
+            with torch.no_grad():                                                       # seed do not begin alike (Fig. 6)
+                self.head.weight.copy_(drawn.weight[rows]), self.head.bias.copy_(drawn.bias[rows])
         self.register_buffer("Z", Z)
         self.register_buffer("A", A)
 
