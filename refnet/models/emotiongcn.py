@@ -130,7 +130,7 @@ PRESETS = {
         "hue":        ours(0.0, "demo: likewise"),
         "net":        ours("densenet_demo", "demo"),
         "hidden":     ours(64, "demo"),
-        "adam":       ours(True, "demo: nothing is pre-trained, and ten epochs of plain descent are too few"),
+        "adam":       ours(True, "demo: nothing is pre-trained; in trials plain descent learned far more slowly"),
         "lr":         ours(3e-3, "demo"),
         "cosine":     ours(True, "demo"),
         "batch_size": ours(32, "demo"),

@@ -42,8 +42,8 @@ def knn(x: Tensor, K: int, itself: bool = True, normalised: bool = False) -> Ten
         x = F.normalize(x.float(), dim=-1) if normalised else x.float()
         far = squared_distance(x)                                                       # (B, N, N)
     far.diagonal(dim1=-2, dim2=-1).fill_(-1.0 if itself else torch.inf)
-    order = far.view(torch.int32).long().mul_(2 ** 32)                                  # the bits of floats sort like the floats,
-    order += torch.arange(N, device=x.device)                                           # and equal ones by what stands behind them
+    order = torch.arange(N, device=x.device).expand(far.shape).contiguous()             # a whole number for each pair: in its upper half
+    order.view(torch.int32)[..., 1::2] = far.view(torch.int32)                          # the bits of a float, which sort like the float; then j
     return order.topk(K, largest=False).values % 2 ** 32
 
 

@@ -85,7 +85,8 @@ class Update(nn.Module):
         q = len(self.weight)
         x, g = (t.reshape(B * N, q, -1).transpose(0, 1) for t in (x, g))                # (groups, B·N, D/groups) each
         of_x, of_g = self.weight.chunk(2, 1)                                            # (groups, D/groups, out/groups) each
-        out = torch.baddbmm(self.bias.view(q, 1, -1), x, of_x).baddbmm(g, of_g)         # [x, g] W = x W_x + g W_g
+        out = torch.baddbmm(self.bias.view(q, 1, -1), x, of_x)                          # [x, g] W = x W_x + g W_g
+        out = out.baddbmm_(g.to(out.dtype), of_g.to(out.dtype))                         # (groups, B·N, out/groups)
         return normalised_gelu(out, self.bn).unflatten(0, (B, N))                       # (B, N, 2D)
 
 

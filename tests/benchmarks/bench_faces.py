@@ -8,6 +8,7 @@ what there was before, forward and backward.
 import argparse
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refnet.config import Stage
@@ -34,7 +35,17 @@ class EdgeByEdge(nn.Module):
                 index = far.topk(k * d, largest=False).indices[..., ::d]                        # (B, N, k)
         sample = torch.arange(len(x), device=x.device)[:, None, None]
         e = x[sample, index] - x[:, :, None]                                                    # (B, N, k, D)
-        return self.conv.f(x, (self.conv.h(e).sigmoid() * e).sum(2))
+        return self.update(x, (self.conv.h(e).sigmoid() * e).sum(2))
+
+    def update(self, x: Tensor, g: Tensor) -> Tensor:
+        """(8) by torch's own layers: [x, g] group by group, the layer, its normalisation, GELU."""
+        f = self.conv.f
+        if isinstance(f, Gathered):
+            return g
+        q = len(f.weight)
+        parts = torch.cat([x.unflatten(-1, (q, -1)), g.unflatten(-1, (q, -1))], -1)             # (B, N, q, 2D/q)
+        out = torch.einsum("bnqc,qcd->bnqd", parts, f.weight).flatten(2) + f.bias               # (B, N, 2D)
+        return F.gelu(f.bn(out.flatten(0, 1))).unflatten(0, x.shape[:2])
 
 
 class Bags(nn.Module):
