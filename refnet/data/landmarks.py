@@ -203,7 +203,7 @@ def upright(picture: Tensor, points: Tensor | None, box: tuple[float, float, flo
         raise DataError(f"the face's box, {width} × {height} at ({x}, {y}), is far larger than the picture, {W} × {H}; correct the box")
     middle = torch.tensor([x + width / 2, y + height / 2], dtype=torch.float64)          # (2,)
     return _sampled(picture, middle, width * u, height * v, 0.5, size,
-                    f"the face's box, {width} × {height} at ({x}, {y}), lies outside the picture")
+                    f"the face's box, {width} × {height} at ({x}, {y}), lies outside the picture", "correct the box")
 
 
 def _checked(picture: Tensor) -> None:
@@ -229,12 +229,13 @@ def _quarter(a: Tensor) -> Tensor:
     return torch.stack([-a[1], a[0]])
 
 
-def _sampled(picture: Tensor, at: Tensor, a: Tensor, b: Tensor, down: float, size: int, outside: str) -> Tensor:
+def _sampled(picture: Tensor, at: Tensor, a: Tensor, b: Tensor, down: float, size: int, outside: str,
+             mend: str = "are these its landmarks?") -> Tensor:
     """A rectangle of the picture, however it lies, brought to a square.
 
     at        (2,)   the point that comes to the middle of each row and to `down` of each column, from 0 to 1
     a, b      (2,)   the rectangle's upper and its left side
-    outside          what to say where none of it is in the picture
+    outside, mend    what to say, and to do, where none of it is in the picture
     """
     fine_a, fine_b = (min(max(1, math.ceil(float(side.norm()) / size - 1e-6)), FINEST) for side in (a, b))
     x = (torch.arange(size * fine_a, dtype=torch.float64) + 0.5) / (size * fine_a) - 0.5             # (n,)
@@ -243,7 +244,7 @@ def _sampled(picture: Tensor, at: Tensor, a: Tensor, b: Tensor, down: float, siz
     at, a, b = (2 * v / torch.tensor([W, H], dtype=torch.float64) for v in (at, a, b))   # the picture's edges lie at ±1
     grid = ((at - 1 + x[:, None] * a) + (y[:, None] * b)[:, None]).float()               # (m, n, 2)
     if not (grid.abs().amax(-1) <= 1).any():
-        raise DataError(f"{outside}, the picture is {W} × {H}; are these its landmarks?")
+        raise DataError(f"{outside}, the picture is {W} × {H}; {mend}")
     grid = grid.to(picture.device)
     out = F.grid_sample(picture[None].float(), grid[None], align_corners=False)          # (1, 3, m, n)
     return F.avg_pool2d(out, (fine_b, fine_a))[0].round().clamp(0, 255).to(torch.uint8)  # (3, size, size)

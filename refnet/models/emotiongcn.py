@@ -344,7 +344,7 @@ class EmotionGCN(nn.Module):
     def W(self) -> Tensor:
         """Classifiers W^c, then regressors W^r: (n, D). They do not depend on the picture: without gradient they are written once.
 
-        And again after train() or eval(), and when a weight, Z or A has changed, or the precision has.
+        And again after every switch between training and evaluation, and when a weight, Z or A has changed, or the precision has.
         """
         if not self.cfg.gcn:
             return self.head.weight

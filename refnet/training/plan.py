@@ -12,8 +12,8 @@ from refnet.training.job import Job, Options
 from refnet.training.runs import UsageError
 
 OWN = ("drawn", "folder")                                       # data sets that no paper prints a score for
-PLACES = ("landmarks", "cache")
-GIVEN = (*PLACES, "glove", "between")                           # and those that name a file a paper's own run needs                                 # settings that only say where things lie
+PLACES = ("landmarks", "cache")                                 # settings that only say where things lie
+GIVEN = (*PLACES, "glove", "between")                           # and those that name a file which a paper's own run needs
 Runs = dict[tuple[str, int], tuple[Job, Path]]                  # (ablation row, seed) → what is trained, and where to
 
 
